@@ -1,0 +1,336 @@
+"""What a race is: a frozen, hashable description that serialises to JSON and back.
+
+    Config = task + racers + steps + batch + seeds (+ edits)
+
+Every check happens here, when a config is made: whatever holds a `Config` may rely on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.edits import EDITS, MOMENTS
+from core.optimizers import RULES, Rule
+from core.schedules import SCHEDULES
+from core.spec import Hyper, complete
+from core.tasks import TASKS, Task, build
+
+Settings = tuple[tuple[str, Any], ...]
+EVERY = Hyper("every", 300, 10, 5000, log=True, label="Reset every", minimum=1, maximum=10_000_000,
+              help="Steps between two resets of the optimizer's memory.")  # fmt: skip
+RESETS = ("nothing", *MOMENTS)
+STEPS = Hyper("steps", 1000, 100, 5000, grid=(100, 200, 300, 500, 1000, 2000, 3000, 5000), label="Steps", minimum=1, maximum=10_000_000, help="Updates of the weights.")
+BATCH = Hyper("batch", 32, 4, 256, grid=(4, 8, 16, 32, 64, 128, 256), label="Batch", minimum=1, maximum=1_000_000,
+              help="Examples in each step's gradient; 32 is usual.")  # fmt: skip
+
+
+def _one_of(what: str, value: object, known: Iterable[str]) -> None:
+    names = list(known)
+    if value not in names:
+        raise ValueError(f"{what} is {str(value)[:40]!r}, but must be one of {', '.join(names)}.")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A registry name with its settings."""
+
+    name: str
+    settings: Settings = ()
+
+    def get(self, setting: str) -> Any:
+        """The value of one setting."""
+        return dict(self.settings)[setting]
+
+
+@dataclass(frozen=True)
+class Reset:
+    """When the optimizer forgets: `what` is "nothing", "m", "v" or "all".
+
+    `every` is the number of steps between two resets; 0 means at each decay of the learning rate.
+    """
+
+    what: str = "nothing"
+    every: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of("reset", self.what, RESETS)
+        if self.every != 0:
+            EVERY.check(self.every)
+
+
+@dataclass(frozen=True)
+class Racer:
+    """One contender: a rule, all its settings, how they change over time, and when it forgets.
+
+    `schedules` holds (setting, schedule) pairs; a setting without one is constant.
+    """
+
+    rule: str
+    settings: Settings
+    schedules: tuple[tuple[str, Choice], ...] = ()
+    reset: Reset = Reset()
+
+    def get(self, setting: str) -> Any:
+        """The value of one setting of the rule."""
+        return dict(self.settings)[setting]
+
+    def but(self, **changes: object) -> Racer:
+        """The same racer with some settings changed, checked."""
+        return replace(self, settings=complete(RULES[self.rule].hypers, {**dict(self.settings), **changes}, self.rule))
+
+    @property
+    def spec(self) -> Rule:
+        """The registry entry of its rule."""
+        return RULES[self.rule]
+
+    @property
+    def schedule(self) -> Choice:
+        """The schedule of the learning rate."""
+        return dict(self.schedules).get("lr", Choice("constant"))
+
+    def decays(self, steps: int) -> tuple[int, ...]:
+        """The steps at which the learning rate is cut, in a run of so many steps."""
+        return SCHEDULES[self.schedule.name].decays(steps, **dict(self.schedule.settings))
+
+    def resets(self, steps: int) -> tuple[int, ...]:
+        """The steps at which the optimizer forgets."""
+        if self.reset.what == "nothing":
+            return ()
+        return tuple(range(self.reset.every, steps, self.reset.every)) if self.reset.every else self.decays(steps)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Something that happens to one racer at a 0-based step, before that step's gradient is used."""
+
+    step: int
+    racer: int
+    what: Choice
+
+
+@dataclass(frozen=True)
+class Config:
+    """A race: everything that decides its outcome, and nothing else.
+
+    `task` is a registry choice, or a `Task` made in this process (which then cannot be written as JSON).
+    Row r of its table is racer `r // len(seeds)` with seed `seeds[r % len(seeds)]`.
+    """
+
+    task: Choice | Task
+    racers: tuple[Racer, ...]
+    steps: int = 1000
+    batch: int = 32
+    seeds: tuple[int, ...] = (0,)
+    edits: tuple[Edit, ...] = ()
+
+    def __post_init__(self) -> None:
+        STEPS.check(self.steps)
+        BATCH.check(self.batch)
+        if not self.racers:
+            raise ValueError("A race needs at least one racer.")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds are {self.seeds!r}, but must be different whole numbers of at least 0.")
+        examples = self.build_task().examples
+        if examples is not None and self.batch > examples:
+            raise ValueError(f"batch is {self.batch}, but must be at most {examples}, the size of the training data.")
+        for edit in self.edits:
+            if not 0 <= edit.racer < len(self.racers) or not 0 <= edit.step < self.steps:
+                raise ValueError(f"An edit at step {edit.step} of racer {edit.racer} lies outside this race.")
+            if edit.what.name == "set":
+                hypers = self.racers[edit.racer].spec.hypers
+                complete(hypers, {edit.what.get("setting"): edit.what.get("value")}, self.racers[edit.racer].rule)
+
+    @property
+    def rows(self) -> int:
+        """R, the number of runs."""
+        return len(self.racers) * len(self.seeds)
+
+    def build_task(self) -> Task:
+        """The task itself."""
+        return build(self.task.name, self.task.settings) if isinstance(self.task, Choice) else self.task
+
+    def edits_at(self) -> dict[int, list[Edit]]:
+        """All edits by step: those given, and those that the racers' reset policies make."""
+        found: dict[int, list[Edit]] = {}
+        for index, racer in enumerate(self.racers):
+            for step in racer.resets(self.steps):
+                found.setdefault(step, []).append(Edit(step, index, Choice("reset", (("what", racer.reset.what),))))
+        for edit in self.edits:
+            found.setdefault(edit.step, []).append(edit)
+        return found
+
+    def values(self, racer: int, setting: str, first: int, count: int) -> NDArray[np.float64]:
+        """The setting's value at steps `first … first + count - 1`, schedule and edits worked in: `[count]`."""
+        chosen = self.racers[racer]
+        t = np.arange(first, first + count, dtype=float)
+        base = np.full(count, float(chosen.get(setting)))
+        for edit in self.edits:
+            if edit.racer == racer and edit.what.name == "set" and edit.what.get("setting") == setting:
+                base[t >= edit.step] = edit.what.get("value")
+        schedule = dict(chosen.schedules).get(setting)
+        if schedule is None:
+            return base
+        return SCHEDULES[schedule.name].values(base, t, self.steps, **dict(schedule.settings))
+
+    def changing(self) -> set[str]:
+        """The settings that are not the same at all steps, for some racer."""
+        scheduled = {
+            setting for racer in self.racers for setting, schedule in racer.schedules if schedule.name != "constant"
+        }
+        return scheduled | {edit.what.get("setting") for edit in self.edits if edit.what.name == "set"}
+
+    def to_json(self) -> str:
+        """This config as JSON, readable and complete.
+
+        Raises:
+            ValueError: the task was made from a function, which has no name to write.
+        """
+        if not isinstance(self.task, Choice):
+            raise ValueError("A task made from a function lives in this process only and cannot be written as JSON.")
+        return json.dumps(_plain(self), separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str) -> Config:
+        """The inverse of `to_json`; everything is checked again.
+
+        Raises:
+            ValueError: it is no config, or one with a value outside its domain.
+        """
+        try:
+            data = json.loads(text)
+            return race(
+                (data["task"]["name"], data["task"]["settings"]),
+                [_racer_from(entry) for entry in data["racers"]],
+                steps=data["steps"],
+                batch=data["batch"],
+                seeds=data["seeds"],
+                edits=[edit(e["step"], e["racer"], e["what"]["name"], **e["what"]["settings"]) for e in data["edits"]],
+            )
+        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"This is not a race: {error}") from error
+
+    def key(self) -> str:
+        """A short name of this config's content, for caches."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+
+def racer(
+    rule: str,
+    *,
+    schedule: str | tuple[str, Mapping[str, object]] | None = None,
+    schedules: Mapping[str, tuple[str, Mapping[str, object]]] | None = None,
+    reset: Reset = Reset(),  # noqa: B008 (frozen)
+    **settings: object,
+) -> Racer:
+    """A contender, checked: `racer("adam", lr=0.003, schedule=("step", {"factor": 0.1, "every": 300}))`.
+
+    Settings that are not given have the library's default. `schedule` is the learning rate's; `schedules` may give
+    one for any setting.
+
+    Raises:
+        ValueError: unknown rule, setting or schedule, or a value outside its domain; the message names it.
+    """
+    _one_of("optimizer", rule, RULES)
+    hypers = RULES[rule].hypers
+    chosen = dict(schedules or {})
+    if schedule is not None:
+        chosen["lr"] = (schedule, {}) if isinstance(schedule, str) else schedule
+    for setting in chosen:
+        _one_of("scheduled setting", setting, [hyper.name for hyper in hypers])
+    return Racer(
+        rule,
+        complete(hypers, settings, rule),
+        tuple((setting, _schedule(*which)) for setting, which in chosen.items() if which[0] != "constant"),
+        reset,
+    )
+
+
+def edit(step: int, racer: int, what: str, **settings: object) -> Edit:
+    """An edit, checked: `edit(100, 0, "scale_gradient", factor=100.0)`."""
+    _one_of("edit", what, EDITS)
+    kinds = EDITS[what].settings
+    if set(settings) != set(kinds):
+        raise ValueError(f"The edit {what!r} takes {', '.join(kinds)}, not {', '.join(settings) or 'nothing'}.")
+    for name, value in settings.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value)
+        if not (isinstance(value, str) if kinds[name] is str else number):
+            raise ValueError(f"{name} of the edit {what!r} is {value!r}, but must be a {kinds[name].__name__}.")
+    if what == "reset":
+        _one_of("reset", str(settings["what"]), MOMENTS)
+    return Edit(step, racer, Choice(what, tuple((name, kind(settings[name])) for name, kind in kinds.items())))
+
+
+def race(
+    task: str | tuple[str, Mapping[str, object]] | Task,
+    racers: Iterable[Racer],
+    *,
+    steps: int = STEPS.default,
+    batch: int = BATCH.default,
+    seeds: int | Sequence[int] = 1,
+    edits: Iterable[Edit] = (),
+) -> Config:
+    """A race, checked: `race("digits", [racer("sgd", lr=0.3), racer("adam", lr=0.003)], steps=500, seeds=8)`.
+
+    `seeds` is how many (0, 1, …), or which ones.
+
+    Raises:
+        ValueError: anything unknown or outside its domain; the message names the setting, the value and the range.
+    """
+    chosen: Choice | Task
+    if isinstance(task, Task):
+        chosen = task
+    else:
+        name, settings = (task, {}) if isinstance(task, str) else task
+        _one_of("task", name, TASKS)
+        chosen = Choice(name, complete(TASKS[name].hypers, settings, name))
+    if isinstance(seeds, bool) or (isinstance(seeds, int) and seeds < 1):
+        raise ValueError(f"seeds is {seeds!r}, but must be at least 1.")
+    given = range(seeds) if isinstance(seeds, int) else seeds
+    if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in given):
+        raise ValueError(f"seeds are {seeds!r}, but must be different whole numbers of at least 0.")
+    return Config(
+        chosen, tuple(racers), int(STEPS.check(steps)), int(BATCH.check(batch)), tuple(given), tuple(edits)
+    )
+
+
+def _schedule(name: str, settings: Mapping[str, object]) -> Choice:
+    _one_of("schedule", name, SCHEDULES)
+    entry = SCHEDULES[name]
+    if not entry.table:
+        return Choice(name, complete(entry.hypers, settings, f"The schedule {name!r}"))
+    values = settings.get("values")
+    if set(settings) != {"values"} or not isinstance(values, (list, tuple)) or not values:
+        raise ValueError(f"The schedule {name!r} takes a list of values, not {dict(settings)!r}.")
+    numbers = tuple(float(value) for value in values)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"The values of the schedule {name!r} must be finite numbers.")
+    return Choice(name, (("values", numbers),))
+
+
+def _racer_from(data: Mapping[str, Any]) -> Racer:
+    return racer(
+        data["rule"],
+        schedules={setting: (which["name"], which["settings"]) for setting, which in data["schedules"].items()},
+        reset=Reset(data["reset"]["what"], data["reset"]["every"]),
+        **data["settings"],
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses and (name, value) pairs as JSON objects."""
+    if isinstance(value, (Config, Racer, Choice, Edit, Reset)):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)} | (
+            {"settings": {name: _plain(entry) for name, entry in value.settings}}
+            if isinstance(value, (Racer, Choice))
+            else {}
+        ) | ({"schedules": {name: _plain(entry) for name, entry in value.schedules}} if isinstance(value, Racer) else {})
+    return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
+
+

@@ -1,0 +1,84 @@
+"""Records, joined: what a whole race did, as arrays that a chart or a verdict reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from core.config import Config
+from core.train import REASONS, Array, Records, Recording, advance, start
+
+
+@dataclass(frozen=True)
+class History:
+    """A race's past: `[·, racers, seeds]` arrays; `loss[t]` is the minibatch loss of step t + 1.
+
+    Runs that diverged hold NaN from their step on; `stopped` and `reason` say where and why, `blown` where a run
+    first stood clearly above its own start. -1 means never.
+    """
+
+    config: Config
+    loss: Array  # [T, racers, seeds]
+    smooth: Array  # [T, racers, seeds]
+    probes_at: NDArray[np.int64]
+    probes: dict[str, Array]
+    evals_at: NDArray[np.int64]
+    evals: dict[str, Array]
+    test: dict[str, Array]  # [racers, seeds]
+    stopped: NDArray[np.int64]  # [racers, seeds]
+    reason: NDArray[np.int64]  # [racers, seeds]
+    blown: NDArray[np.int64]  # [racers, seeds]
+
+    @staticmethod
+    def of(config: Config, records: Sequence[Records]) -> History:
+        """Join records of consecutive slices, oldest first."""
+        last = records[-1]
+
+        def joined(arrays: Sequence[Array]) -> Array:
+            return by_racer(config, np.concatenate(arrays))
+
+        def tables(pieces: Sequence[dict[str, Array]]) -> dict[str, Array]:
+            full = [piece for piece in pieces if piece]
+            return {name: joined([piece[name] for piece in full]) for name in (full[0] if full else {})}
+
+        return History(
+            config, joined([r.loss for r in records]), joined([r.smooth for r in records]),
+            np.concatenate([np.asarray(r.probes_at, dtype=np.int64) for r in records]),
+            tables([r.probes for r in records]),
+            np.concatenate([np.asarray(r.evals_at, dtype=np.int64) for r in records]),
+            tables([r.evals for r in records]),
+            {name: by_racer(config, values) for name, values in last.test.items()},
+            by_racer(config, last.stopped), by_racer(config, last.reason), by_racer(config, last.blown),
+        )  # fmt: skip
+
+    def why_stopped(self, racer: int, seed: int) -> str:
+        """One sentence on a diverged run, "" for one that did not."""
+        step = self.stopped[racer, seed]
+        return "" if step < 0 else f"stopped at step {step}: {REASONS[int(self.reason[racer, seed])]}"
+
+
+def by_racer(config: Config, values: Array) -> Array:
+    """`[..., R]` -> `[..., racers, seeds]`."""
+    return values.reshape(*values.shape[:-1], len(config.racers), len(config.seeds))
+
+
+def counted(values: Array, stopped: NDArray[np.int64], worst: float = np.inf) -> Array:
+    """Values `[..., racers, seeds]` in which diverged runs are not missing but count as the worst."""
+    return np.where((stopped >= 0) & np.isnan(values), worst, values)
+
+
+def summary(values: Array) -> tuple[Array, Array, Array]:
+    """Median, smallest and largest over the seeds: `[..., seeds]` -> three `[...]`; NaN where nothing was measured."""
+    return np.median(values, axis=-1), values.min(axis=-1), values.max(axis=-1)
+
+
+def run(
+    config: Config, dtype: torch.dtype = torch.float32, device: str = "cpu", recording: Recording = Recording()  # noqa: B008
+) -> History:
+    """Train a whole race and return its history; raises as `advance` does."""
+    _, records = advance(config, start(config, dtype, device), config.steps, recording)
+    return History.of(config, [records])

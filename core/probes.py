@@ -1,0 +1,48 @@
+"""Probes: one number a row, measured on a step. To add one: one function and one entry in `PROBES`.
+
+A probe reads what the step really was: the gradient, the weights before and after, and the rule's own memories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Look:
+    """A step as a probe sees it; tables `[R, P]`.
+
+    `memory(moment, norm)` is `norm` of each row's memory of the gradient's mean (1) or square (2), `[R]`, and NaN
+    where its rule keeps none.
+    """
+
+    gradient: Tensor  # before scaling and clipping
+    before: Tensor
+    after: Tensor
+    first_guess: Tensor
+    evaluations: Tensor  # [R]
+    memory: Callable[[int, Callable[[Tensor], Tensor]], Tensor]
+
+
+def norm(table: Tensor) -> Tensor:
+    """Euclidean norm of each row: `[R, P]` -> `[R]`."""
+    return torch.linalg.vector_norm(table, dim=1)
+
+
+def root_norm(table: Tensor) -> Tensor:
+    """Norm of the square root of each row, `sqrt(sum v)`."""
+    return table.sum(dim=1).sqrt()
+
+
+PROBES: Mapping[str, Callable[[Look], Tensor]] = {
+    "gradient": lambda look: norm(look.gradient),
+    "update": lambda look: norm(look.after - look.before) / norm(look.before),
+    "distance": lambda look: norm(look.after - look.first_guess),
+    "m": lambda look: look.memory(1, norm),
+    "root_v": lambda look: look.memory(2, root_norm),
+    "evaluations": lambda look: look.evaluations.to(look.before),
+}

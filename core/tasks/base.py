@@ -1,0 +1,128 @@
+"""What a task is: a model, data, a loss, and the levels a loss is to be read against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from core.spec import Layout
+
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Level:
+    """A loss (or accuracy) worth knowing: what reaching `value` means. `of` is "loss" or "accuracy"."""
+
+    name: str
+    value: float
+    of: str = "loss"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The data of one step: the step's number and tensors whose first axis is the row."""
+
+    step: int
+    tensors: tuple[Tensor, ...] = ()
+
+    def rows(self, rows: Tensor | slice) -> Batch:
+        """The same batch for some of the rows."""
+        return Batch(self.step, tuple(tensor[rows] for tensor in self.tensors))
+
+
+class Task:
+    """Base class: a task gives a layout, initial weights, batches and a loss; the gradient comes by autograd.
+
+    All tensors follow the dtype and device of the weights they are given. `batch` is a pure function of the seed
+    and the step, so that all who share a seed see the same data in the same order.
+    """
+
+    layout: Layout
+    levels: tuple[Level, ...] = ()
+    guess: float | None = None  # loss of pure guessing, where the task has one
+    parts: tuple[str, ...] = ()  # parts of the data that can be evaluated
+    accuracy = False  # whether `evaluate` gives an accuracy too
+    examples: int | None = None  # size of the training part; None: no batches
+    network = ""  # the model in words
+    about = ""  # the problem in one sentence
+    seed_meaning = "initial weights and data order"
+
+    def initial(self, seeds: Sequence[int], like: Tensor) -> Tensor:
+        """Initial weights `[len(seeds), P]`, one independent draw a seed."""
+        raise NotImplementedError
+
+    def batch(self, seeds: tuple[int, ...], step: int, size: int, like: Tensor) -> Batch:
+        """The data that rows with these seeds see at a step."""
+        return Batch(step)
+
+    def loss(self, p: Tensor, batch: Batch) -> Tensor:
+        """Loss `[R]` of weights `[R, P]` on a batch; each row depends on its own weights alone."""
+        raise NotImplementedError
+
+    def loss_and_grad(self, p: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss `[R]` and its gradient `[R, P]`. A task with a faster way of its own overrides this."""
+        with torch.enable_grad():
+            leaf = p.detach().requires_grad_()
+            loss = self.loss(leaf, batch)
+            (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+        return loss.detach(), gradient
+
+    def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
+        """{"loss": `[R]`} (and "accuracy") on a whole part of the data."""
+        raise NotImplementedError
+
+    def project(self, p: Tensor) -> Tensor:
+        """Put weights back where they are allowed to be, after each step; nowhere is forbidden by default."""
+        return p
+
+
+class FunctionTask(Task):
+    """Any function as a task: `f(params [R, P], step) -> loss [R]`."""
+
+    seed_meaning = "starting point"
+
+    def __init__(
+        self,
+        f: Callable[[Tensor, int], Tensor],
+        start: Callable[[Sequence[int]], Tensor],
+        project: Callable[[Tensor], Tensor] | None = None,
+        about: str = "",
+    ):
+        self._f, self._start, self._project, self.about = f, start, project, about
+        self.layout = Layout((("x", (start([0]).shape[1],)),))
+        self.network = f"{self.layout.width} numbers"
+
+    def initial(self, seeds: Sequence[int], like: Tensor) -> Tensor:
+        return self._start(seeds).to(like)
+
+    def loss(self, p: Tensor, batch: Batch) -> Tensor:
+        return self._f(p, batch.step)
+
+    def project(self, p: Tensor) -> Tensor:
+        return self._project(p) if self._project else p
+
+
+def from_function(
+    f: Callable[[Tensor, int], Tensor],
+    start: Sequence[float] | Tensor,
+    project: Callable[[Tensor], Tensor] | None = None,
+) -> FunctionTask:
+    """Make a task of any function, in one line, for a notebook or a test.
+
+    Args:
+        f: `f(params [R, P], step) -> loss [R]`, differentiable by autograd; `step` counts from 0. Row r of the
+            result may depend on row r of the weights alone.
+        start: the P numbers every run starts from, whatever its seed.
+        project: applied to `[R, P]` after each step, for a constraint.
+
+    Raises:
+        ValueError: `start` is not a list of finite numbers.
+    """
+    point = torch.as_tensor(start, dtype=torch.float64)
+    if point.ndim != 1 or not bool(torch.isfinite(point).all()):
+        raise ValueError(f"start must be a list of finite numbers, not {start!r}.")
+    return FunctionTask(f, lambda seeds: point.expand(len(seeds), -1), project)
