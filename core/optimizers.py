@@ -108,10 +108,11 @@ def sgd(ctx: Context, s: Named, age: Named, h: Named) -> Update:
 def momentum(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     """Heavy ball: `m <- mu m + (1 - dampening) g; p <- p - lr m`. Polyak (1964).
 
-    Followed: `torch.optim.SGD`, where m starts as the first gradient itself, undampened.
+    Followed: `torch.optim.SGD`, where m starts as the first gradient itself, undampened, and mu = 0 switches the
+    dampening off too.
     """
     g = decayed(ctx, h)
-    m = h.momentum * s.m + (1 - h.dampening * (age.m > 1)) * g
+    m = h.momentum * s.m + (1 - h.dampening * ((age.m > 1) & (h.momentum > 0))) * g
     return m, {"m": m}, {}
 
 

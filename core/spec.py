@@ -146,7 +146,7 @@ class Layout:
         """`[R, P]` -> {name: `[R, *shape]`}, without a copy."""
         pieces = table.split(self.sizes, dim=1)
         return {
-            name: piece.unflatten(1, shape)
+            name: piece.view(len(table), *shape)
             for (name, shape), piece in zip(self.shapes, pieces, strict=True)
         }
 

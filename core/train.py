@@ -88,6 +88,7 @@ class Records:
     stopped: NDArray[np.int64]  # [R], step or -1
     reason: NDArray[np.int64]  # [R]
     blown: NDArray[np.int64]  # [R], step or -1
+    bound: Array  # [R], the smoothed loss above which a row is blown up
 
 
 def start(config: Config, dtype: torch.dtype = torch.float32, device: str = "cpu") -> State:
@@ -215,10 +216,13 @@ class _Block:
         self.settings = _settings(plan.config, self.racers, self.rule, state.params)
         self.slots = SimpleNamespace(**{name: slot[inside] for name, slot in state.slots[rule].items()})
         names = [slot.name for slot in self.declared]
-        # One tensor of all ages, so that a step adds 1 once; the attributes are views into it.
         self.trace: dict[str, Tensor] = {}
-        self.all_ages = torch.stack([state.ages[rule][name][inside] for name in names]) if names else None
-        self.ages = SimpleNamespace(**{name: self.all_ages[i] for i, name in enumerate(names)})  # type: ignore[index]
+        # One tensor of all ages, so that a step adds 1 once; the attributes are views into it. Each age has a twin that
+        # nobody reads: torch takes `beta ** age` of 32 and more numbers without a gap by another routine, which rounds
+        # differently, and a run would then depend on how many stand beside it.
+        ages = [state.ages[rule][name][inside].expand(-1, 2) for name in names]
+        self.all_ages = torch.stack(ages) if names else None
+        self.ages = SimpleNamespace(**{name: self.all_ages[i, :, :1] for i, name in enumerate(names)})  # type: ignore[index]
 
     def schedule(self, plan: _Plan, first: int, count: int, like: Tensor) -> Iterator[None]:
         """Put each step's scheduled values in place; to be drawn on once a step."""
@@ -250,7 +254,9 @@ class _Context:
 
     def gradient(self, at: Tensor, rows: Tensor | slice | None = None) -> tuple[Tensor, Tensor]:
         mine = self._batch.rows(self._block.rows)
-        self._chunk.evaluations[self._block.rows][slice(None) if rows is None else rows] += 1
+        asked = slice(None) if rows is None else rows
+        counted = self._chunk.active.squeeze(1)[self._block.rows][asked]
+        self._chunk.evaluations[self._block.rows][asked] += counted
         return self._chunk.plan.task.loss_and_grad(at, mine if rows is None else mine.rows(rows))
 
 
@@ -464,7 +470,10 @@ def _collect(plan: _Plan, state: State, chunks: list[_Chunk], count: int) -> tup
     stopped = torch.cat([chunk.stopped for chunk in chunks])
     losses = torch.cat([_stacked(chunk.losses, chunk.p) for chunk in chunks], dim=1).double().cpu()  # [n, R]
     first_loss = losses[0] if state.step == 0 and count else state.first_loss.cpu()
-    smooth, last, blown = _smooth(plan.task, state, losses.numpy(), first_loss.numpy())
+    guess = -math.inf if plan.task.guess is None else plan.task.guess
+    level = np.maximum(first_loss.numpy(), guess)
+    bound = level + (BLOWN_UP - 1) * np.abs(level)  # above the level for a negative one too
+    smooth, last, blown = _smooth(state, losses.numpy(), bound)
     like = state.smooth
     probes_at, probes = series(lambda chunk: chunk.probes)
     evals_at, evals = series(lambda chunk: chunk.evals)
@@ -478,6 +487,7 @@ def _collect(plan: _Plan, state: State, chunks: list[_Chunk], count: int) -> tup
         state.step, losses.numpy()[:, plan.table_row], smooth[:, plan.table_row], probes_at, probes, evals_at, evals,
         {name: rows([chunk.test[name] for chunk in chunks]) for name in chunks[0].test},
         stopped.cpu().numpy()[plan.table_row], after.reason.cpu().numpy()[plan.table_row], blown[plan.table_row],
+        bound[plan.table_row],
     )  # fmt: skip
     return after, records
 
@@ -486,7 +496,7 @@ def _stacked(losses: list[Tensor], p: Tensor) -> Tensor:
     return torch.stack(losses) if losses else p.new_empty(0, len(p))
 
 
-def _smooth(task: Task, state: State, losses: Array, first_loss: Array) -> tuple[Array, Array, NDArray[np.int64]]:
+def _smooth(state: State, losses: Array, bound: Array) -> tuple[Array, Array, NDArray[np.int64]]:
     """Smoothed losses `[n, R]`, the average carried on `[R]`, and where a row first was blown up.
 
     `s_t = SMOOTHING s_{t-1} + (1 - SMOOTHING) loss_t`, divided by `1 - SMOOTHING^t` so that it starts at the loss.
@@ -497,7 +507,6 @@ def _smooth(task: Task, state: State, losses: Array, first_loss: Array) -> tuple
     averages, _ = lfilter([1 - SMOOTHING], [1, -SMOOTHING], losses, axis=0, zi=SMOOTHING * carried[None])
     steps = np.arange(state.step + 1, state.step + len(losses) + 1)
     smooth = averages / (1 - SMOOTHING**steps)[:, None]
-    bound = BLOWN_UP * np.maximum(first_loss, -math.inf if task.guess is None else task.guess)
     above = smooth > bound
     newly = above.any(axis=0) & (blown < 0)
     blown[newly] = steps[above.argmax(axis=0)[newly]]

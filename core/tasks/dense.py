@@ -14,6 +14,8 @@ from core.spec import Layout
 from core.tasks.base import PARTS, Batch, Level, Task
 from core.tasks.data import DATA, INITIAL, Examples, batch_indices, random, split
 
+TOGETHER = 1024  # examples evaluated at a time: a whole part's activations fall out of the processor's cache
+
 
 class DenseClassifier(Task):
     """A multilayer perceptron with ReLU and softmax cross-entropy, `[R]` of them at once.
@@ -65,12 +67,12 @@ class DenseClassifier(Task):
 
     def loss(self, p: Tensor, batch: Batch) -> Tensor:
         x, y = batch.tensors
-        return self._cross_entropy(self._activations(p, x)[-1], y)
+        return self._cross_entropy(self._activations(self.layout.views(p), x)[-1], y)
 
     def loss_and_grad(self, p: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         x, y = batch.tensors
         views = self.layout.views(p)
-        activations = self._activations(p, x)
+        activations = self._activations(views, x)
         log_p = log_softmax(activations[-1], dim=1)
         size = x.shape[2]
         loss = (y * log_p).sum((1, 2)) / -size
@@ -79,22 +81,27 @@ class DenseClassifier(Task):
         for layer in range(len(self.widths) - 1, 0, -1):
             gradients += [signal.sum(2), torch.bmm(signal, activations[layer - 1].transpose(1, 2))]
             if layer > 1:
-                active = activations[layer - 1] > 0
-                signal = torch.bmm(views[f"W{layer}"].transpose(1, 2), signal) * active
+                signal = torch.bmm(views[f"W{layer}"].transpose(1, 2), signal)
+                # What passed the ReLU passes: 4 to 7 times faster than `signal * (activation > 0)`.
+                signal = torch.ops.aten.threshold_backward(signal, activations[layer - 1], 0)
         return loss, self.layout.flat(reversed(gradients))
 
     def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
         inputs, labels = self.data.tensors(part, p)
-        x, y = inputs.T.expand(len(p), -1, -1), labels.T
-        logits = self._activations(p, x)[-1]
-        # A prediction counts only where the true class alone has the largest logit: NaN and ties are wrong.
-        truth = (logits * y).sum(1, keepdim=True)
-        correct = ((logits >= truth).sum(1) == 1).to(p)
-        return {"loss": self._cross_entropy(logits, y), "accuracy": correct.mean(1)}
-
-    def _activations(self, p: Tensor, x: Tensor) -> list[Tensor]:
-        """Inputs `[R, F, B]`, each hidden layer's output, and the logits `[R, C, B]`."""
         views = self.layout.views(p)
+        losses, correct = [], []
+        for some, true in zip(inputs.split(TOGETHER), labels.split(TOGETHER), strict=True):
+            x, y = some.T.expand(len(p), -1, -1), true.T.contiguous()
+            logits = self._activations(views, x)[-1]
+            # A prediction counts only where the true class alone has the largest logit: NaN and ties are wrong.
+            truth = (logits * y).sum(1, keepdim=True)
+            correct.append(((logits >= truth).sum(1) == 1).sum(1))
+            losses.append(self._cross_entropy(logits, y) * len(some))
+        count = len(inputs)
+        return {"loss": torch.stack(losses).sum(0) / count, "accuracy": torch.stack(correct).sum(0).to(p) / count}
+
+    def _activations(self, views: dict[str, Tensor], x: Tensor) -> list[Tensor]:
+        """Inputs `[R, F, B]`, each hidden layer's output, and the logits `[R, C, B]`."""
         layers = len(self.widths) - 1
         activations = [x]
         for layer in range(1, layers + 1):

@@ -1,0 +1,6 @@
+"""Descent Lab: page configuration and navigation, nothing else. `make run` serves it through serve.py."""
+
+import streamlit as st
+
+st.set_page_config(page_title="Descent Lab", layout="wide", initial_sidebar_state="collapsed")
+st.navigation([st.Page("pages/1_Race.py", title="Race", default=True)], position="top").run()

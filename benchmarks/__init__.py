@@ -1,0 +1,1 @@
+"""What is measured and kept as data: tuned learning rates (`tune`) and how fast the project is (`run`)."""

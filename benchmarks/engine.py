@@ -1,0 +1,137 @@
+"""How fast the table trains: against a loop over torch.optim, and in steps a second.
+
+All in one process and one thread, float32, on a network of 1,253 parameters (20-25-25-3) with batch 64 and Adam.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.measurement import Measurement, Measures
+from core import Config, Recording, advance, race, racer, start, train
+from core.tasks.data import Examples, split
+from core.tasks.dense import DenseClassifier
+
+STEPS, BATCH, RATE, HIDDEN = 300, 64, 0.003, (25, 25)
+LOOP_RUNS = 8
+NETWORK = "20-25-25-3, batch 64, 300 Adam steps, float32, one process, one thread"
+
+
+@lru_cache(maxsize=1)
+def task() -> DenseClassifier:
+    """Made data: 2,048 training examples of 20 features in 3 classes, 512 more for each of the other parts."""
+    from sklearn.datasets import make_classification
+
+    x, y = make_classification(3072, 20, n_informative=10, n_classes=3, random_state=0)
+    parts = split(x, y, validation=1 / 6, test=1 / 6)
+    return DenseClassifier(Examples(parts, 3), HIDDEN, "made data")
+
+
+def config(rows: int, steps: int = STEPS) -> Config:
+    """One Adam racer with as many seeds as there are rows."""
+    return race(task(), [racer("adam", lr=RATE)], steps=steps, batch=BATCH, seeds=rows)
+
+
+def default_screen(steps: int = 1000) -> Config:
+    """What the page shows first: three racers with 8 seeds on the digits."""
+    three = [racer("sgd", lr=0.2), racer("momentum", lr=0.03), racer("adam", lr=0.003)]
+    return race("digits", three, steps=steps, seeds=8)
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """How long one call takes."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def table(race: Config) -> Callable[[], object]:
+    """A whole race through `advance`, with the records and guards that are the default."""
+    return lambda: advance(race, start(race), race.steps)
+
+
+def loop(runs: int, steps: int, mode: dict[str, bool]) -> None:
+    """The same trainings one after the other, as torch.optim is used; nothing is evaluated or recorded."""
+    data = task().data
+    like = torch.empty(0)
+    x = data.tensors("train", like)[0]
+    labels = torch.as_tensor(data.parts["train"][1])
+    for seed in range(runs):
+        generator = torch.Generator().manual_seed(seed)
+        layers = [nn.Linear(20, 25), nn.ReLU(), nn.Linear(25, 25), nn.ReLU(), nn.Linear(25, 3)]
+        model, loss_of = nn.Sequential(*layers), nn.CrossEntropyLoss()
+        optimizer = torch.optim.Adam(model.parameters(), lr=RATE, **mode)
+        order = torch.empty(0, dtype=torch.int64)
+        for _ in range(steps):
+            if len(order) < BATCH:
+                order = torch.randperm(len(x), generator=generator)
+            chosen, order = order[:BATCH], order[BATCH:]
+            optimizer.zero_grad()
+            loss_of(model(x[chosen]), labels[chosen]).backward()
+            optimizer.step()
+
+
+MODES: dict[str, dict[str, bool]] = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}
+
+
+@lru_cache(maxsize=1)
+def best_mode() -> str:
+    """The loop's fastest way, by the smallest of 5 times for 2 runs of 100 steps."""
+    loop(1, 10, {})
+    taken = {name: min(seconds(partial(loop, 2, 100, mode)) for _ in range(5)) for name, mode in MODES.items()}
+    return min(taken, key=lambda name: taken[name])
+
+
+def speedup(rows: int, pairs: int = 7, steps: int = STEPS) -> Measurement:
+    """The loop's time over the table's, in pairs that are taken alternately."""
+    name = best_mode()
+    ours, theirs = table(config(rows, steps)), partial(loop, LOOP_RUNS, steps, MODES[name])
+    ours()  # once, so that data and plans are made
+    ratios = [seconds(theirs) * rows / LOOP_RUNS / seconds(ours) for _ in range(pairs)]
+    return Measurement(
+        median(ratios), "times",
+        f"{NETWORK}; {rows} runs. One after the other with nn.Sequential and torch.optim.Adam ({name}, the fastest of "
+        f"{', '.join(MODES)}), nothing evaluated or recorded, {LOOP_RUNS} runs timed and scaled to {rows}; against one "
+        f"table through advance with its default records and guards. Median of {pairs} alternating pairs, "
+        f"{min(ratios):.1f} to {max(ratios):.1f}.",
+        "at least 10",
+    )  # fmt: skip
+
+
+def rate(rows: int, bar: int, repeats: int = 9, steps: int = STEPS) -> Measurement:
+    """Steps a second of the whole table."""
+    ours = table(config(rows, steps))
+    ours()
+    rates = [steps / seconds(ours) for _ in range(repeats)]
+    return Measurement(
+        median(rates), "steps/s",
+        f"{NETWORK}; one table of {rows} runs through advance with its default records and guards. Median of "
+        f"{repeats}, {min(rates):.0f} to {max(rates):.0f}.",
+        f"at least {bar}",
+    )  # fmt: skip
+
+
+@contextmanager
+def timed(owner: object, name: str, spent: dict[str, float]) -> Iterator[None]:
+    """Add up the time spent in a method while this lasts."""
+    original = getattr(owner, name)
+
+    def timing(*arguments: object, **named: object) -> object:
+        began = time.perf_counter()
+        try:
+            return original(*arguments, **named)
+        finally:
+            spent[name] = spent.get(name, 0.0) + time.perf_counter() - began
+
+    setattr(owner, name, timing)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)

@@ -1,0 +1,176 @@
+"""Tune the learning rate of every rule on every task, and keep what was found: `python -m benchmarks.tune`.
+
+Writes core/tuned.json, which `core.tuned` reads. A setting is a task with its own default settings, a number of
+steps and a batch size; for each, every rule with its default settings gets the same rates and the same seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import multiprocessing
+import platform
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from core import RULES, TASKS, Recording, race, racer, run
+from core.spec import complete
+from core.tasks import build
+
+TARGET = Path(__file__).resolve().parent.parent / "core" / "tuned.json"
+SEEDS = (1000, 1001, 1002, 1003, 1004)  # a race counts its own seeds from 0
+STEPS = (300, 500, 1000, 2000, 5000)
+BATCH, OTHER_BATCHES, OTHER_AT = 32, (8, 128), 1000  # other batch sizes are tuned for one number of steps
+LOWEST, HIGHEST = 1e-5, 10.0  # the slider's ends
+FIRST_LOW, FIRST_HIGH = 1e-3, 1.0
+GRID = tuple(
+    rate for decade in range(-5, 2) for m in (1, 2, 3, 5) if LOWEST <= (rate := float(f"{m}e{decade}")) <= HIGHEST
+)
+HALF_DECADE = 2  # stops of GRID
+PROTOCOL = (
+    "Constant learning rate; every other setting of the rule and of the task at its default. Rates 1, 2, 3, 5 a "
+    "decade from 1e-3 to 1, extended by half a decade for as long as the best lies at an end, up to 1e-5 and 10 "
+    "(then edge is true). Chosen: the smallest median, over seeds 1000 to 1004, of the loss on the whole validation "
+    "part after the last step (functions, which have no data: of the loss itself). A diverged run counts as "
+    "infinitely bad, written null. Equal medians: the smaller mean loss of the run. float32."
+)
+
+Medians = dict[float, tuple[float, float]]  # rate -> medians of (final loss, mean loss of the run)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A task (by name) at its default settings, trained for so many steps; `batch` is None where it plays no part."""
+
+    task: str
+    steps: int
+    batch: int | None
+
+
+def settings() -> list[Setting]:
+    """All that is tuned, longest first."""
+    found = []
+    for task in TASKS:
+        if build(task, complete(TASKS[task].hypers, {}, task)).examples is None:
+            found += [Setting(task, steps, None) for steps in STEPS]
+        else:
+            found += [Setting(task, steps, BATCH) for steps in STEPS]
+            found += [Setting(task, OTHER_AT, batch) for batch in OTHER_BATCHES]
+    return sorted(found, key=lambda setting: -setting.steps * (setting.batch or 1))
+
+
+def measure(setting: Setting, rates: Mapping[str, Iterable[float]]) -> dict[str, Medians]:
+    """Train every rule at its rates, all in one table."""
+    rules = [(rule, rate) for rule, its in rates.items() for rate in its]
+    config = race(
+        setting.task,
+        [racer(rule, lr=rate) for rule, rate in rules],
+        steps=setting.steps,
+        batch=setting.batch or BATCH,
+        seeds=SEEDS,
+    )
+    history = run(config, recording=Recording(evaluations=1, probes=1))
+    final = history.evals["train_loss" if setting.batch is None else "validation_loss"][-1]
+    scores = np.stack([final, history.loss.mean(axis=0)])  # [2, racers, seeds]
+    medians = np.median(np.where(np.isnan(scores) | (history.stopped >= 0), math.inf, scores), axis=2)
+    found: dict[str, Medians] = {rule: {} for rule in rates}
+    for (rule, rate), last, mean in zip(rules, *medians, strict=True):
+        found[rule][rate] = (float(last), float(mean))
+    return found
+
+
+def best(medians: Medians) -> float:
+    """The chosen rate."""
+    return min(medians, key=lambda rate: medians[rate])
+
+
+def beyond(medians: Medians) -> list[float]:
+    """The rates to try next: half a decade more where the best is an end of those tried, else none."""
+    tried = sorted(medians)
+    if best(medians) == tried[-1]:
+        above = GRID.index(tried[-1]) + 1
+        return list(GRID[above : above + HALF_DECADE])
+    if best(medians) == tried[0]:
+        below = GRID.index(tried[0])
+        return list(GRID[max(0, below - HALF_DECADE) : below])
+    return []
+
+
+def tune(setting: Setting, rules: Sequence[str] = tuple(RULES)) -> list[dict[str, Any]]:
+    """The entries of core/tuned.json for one setting."""
+    torch.set_num_threads(1)
+    medians: dict[str, Medians] = {rule: {} for rule in rules}
+    to_try = {rule: [rate for rate in GRID if FIRST_LOW <= rate <= FIRST_HIGH] for rule in rules}
+    while to_try:
+        for rule, found in measure(setting, to_try).items():
+            medians[rule] |= found
+        to_try = {rule: rates for rule in rules if (rates := beyond(medians[rule]))}
+    return [_entry(setting, rule, medians[rule]) for rule in rules]
+
+
+def _entry(setting: Setting, rule: str, medians: Medians) -> dict[str, Any]:
+    rate, tried = best(medians), sorted(medians)
+    return {
+        "task": setting.task,
+        "settings": dict(complete(TASKS[setting.task].hypers, {}, setting.task)),
+        "steps": setting.steps,
+        "batch": setting.batch,
+        "initialisation": "torch default",
+        "rule": rule,
+        "lr": rate,
+        "validation_loss": _short(medians[rate][0], 6),
+        "edge": rate in (tried[0], tried[-1]),
+        "curve": [[tried_rate, _short(medians[tried_rate][0], 4)] for tried_rate in tried],
+    }
+
+
+def _short(value: float, digits: int) -> float | None:
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
+
+
+def written(entries: Iterable[Mapping[str, Any]]) -> str:
+    """The whole file: one entry a line, in the registries' order."""
+    order = {name: place for place, name in enumerate([*TASKS, *RULES])}
+    lines = sorted(entries, key=lambda e: (order[e["task"]], e["steps"], e["batch"] or 0, order[e["rule"]]))
+    head = {
+        "measured": datetime.date.today().isoformat(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "protocol": PROTOCOL,
+    }
+    body = ",\n".join(json.dumps(entry) for entry in lines)
+    return json.dumps(head, indent=1).removesuffix("\n}") + f',\n "entries": [\n{body}\n]}}\n'
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Tune everything in two processes and write the file."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.tune", description=__doc__)
+    parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
+    workers = parser.parse_args(arguments).workers
+    began, entries, todo = time.monotonic(), [], settings()
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(tune, setting): setting for setting in todo}
+        for done, future in enumerate(as_completed(running), start=1):
+            entries += future.result()
+            setting = running[future]
+            print(
+                f"{done}/{len(todo)} {setting.task}, {setting.steps} steps, batch {setting.batch or 'any'} "
+                f"({time.monotonic() - began:.0f} s)",
+                flush=True,
+            )
+    TARGET.write_text(written(entries))
+    edges = sum(entry["edge"] for entry in entries)
+    print(f"{len(entries)} rates written to {TARGET}, {edges} of them at an end of the slider")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,271 @@
+"""The race: one to eight optimizers on the same problem, same first guess, same data, each with its own rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import streamlit as st
+
+from core.config import BATCH, STEPS, Choice, Config, Racer, Reset, race, racer
+from core.optimizers import RULES
+from core.schedules import SCHEDULES
+from core.tasks import TASKS
+from ui import limits, live, style
+from ui.card import card
+from ui.controls import choice, number_text, setting
+from ui.names import labels
+from ui.presets import PRESETS
+from ui.scenario import AXES, FIRST_SEED, SEEDS, SPEEDS, Scenario, read, write
+from ui.settings import DEFAULTS, SAME, TUNED, each_tuned, library_defaults, newcomer, same_rate, setting_of
+
+STAGE, CHART = "race", "race-chart"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """All that the page remembers of a visitor."""
+
+    shown: Scenario
+    generation: int = 0  # of the widgets: a change that does not come from a widget makes new ones
+    notes: tuple[str, ...] = ()
+    preset: str | None = None
+    held: live.Held = live.Held()
+    address: Mapping[str, str] | None = None  # as last written
+
+
+def stage() -> Stage:
+    found: Stage = st.session_state[STAGE]
+    return found
+
+
+def put(**changes: Any) -> None:
+    st.session_state[STAGE] = replace(stage(), **changes)
+
+
+def show(shown: Scenario, *, anew: bool = True, preset: str | None = None) -> None:
+    """Turn to another scenario; `anew` where the widgets do not know of it yet."""
+    now = stage()
+    if shown.config != now.shown.config:
+        live.leave(now.shown)
+    put(shown=shown, generation=now.generation + anew, notes=(), preset=preset)
+
+
+def attempt(change: Any, *, anew: bool) -> None:
+    """Make the change; what the core refuses is said in its own words, and the race stays as it is."""
+    try:
+        show(change(stage().shown), anew=anew)
+    except ValueError as error:
+        put(notes=(str(error),), generation=stage().generation + 1)
+
+
+def racer_changed(slot: int, what: str, value: Any) -> None:
+    """A card's widget or button."""
+    shown = stage().shown
+    chosen = shown.config.racers[shown.slots.index(slot)]
+    if what == "remove":
+        attempt(lambda s: s.without(slot), anew=True)
+    elif what == "duplicate":
+        add(chosen)
+    elif what == "defaults":
+        attempt(lambda s: s.with_racer(slot, racer(chosen.rule)), anew=True)
+    elif what == "rule":
+        other = replace(newcomer(shown.config, value), schedules=chosen.schedules)
+        attempt(lambda s: s.with_racer(slot, other), anew=True)
+    else:
+        attempt(lambda s: s.with_racer(slot, changed(chosen, what, value)), anew=False)
+
+
+def changed(chosen: Racer, what: str, value: Any) -> Racer:
+    """The racer with one thing changed."""
+    if what == "schedule":
+        defaults = {hyper.name: hyper.default for hyper in SCHEDULES[value].hypers}
+        return _scheduled(chosen, value, defaults)
+    if what.startswith("schedule."):
+        name = what.removeprefix("schedule.")
+        return _scheduled(chosen, chosen.schedule.name, dict(chosen.schedule.settings) | {name: value})
+    if what == "reset":
+        return replace(chosen, reset=Reset(value, chosen.reset.every if value != "nothing" else 0))
+    if what in ("reset_when", "reset_every"):
+        return replace(chosen, reset=Reset(chosen.reset.what, value))
+    return chosen.but(**{what: value})
+
+
+def _scheduled(chosen: Racer, schedule: str, settings: Mapping[str, Any]) -> Racer:
+    made = racer(chosen.rule, schedule=(schedule, settings))
+    return replace(chosen, schedules=made.schedules)
+
+
+def add(contender: Racer | None = None) -> None:
+    """One more racer: a given one, or the first rule that is not there yet."""
+    shown = stage().shown
+    slot = shown.free_slot()
+    if slot is None:
+        return
+    present = {chosen.rule for chosen in shown.config.racers}
+    rule = next((name for name in RULES if name not in present), "adam")
+    attempt(lambda s: s.with_racer(slot, contender or newcomer(s.config, rule)), anew=True)
+
+
+def shared_changed(name: str, value: Any) -> None:
+    """Something all racers share: a race whose rates were tuned stays tuned where the new setting was, too."""
+
+    def change(shown: Scenario) -> Scenario:
+        config = shown.config
+        assert isinstance(config.task, Choice)
+        task = (config.task.name, dict(config.task.settings))
+        steps, batch, seeds = config.steps, config.batch, config.seeds
+        if name == "task":
+            task = (value, {})
+        elif name.startswith("task."):
+            task = (task[0], task[1] | {name.removeprefix("task."): value})
+        elif name == "steps":
+            steps = value
+        elif name == "batch":
+            batch = value
+        elif name == "seeds":
+            seeds = tuple(range(seeds[0], seeds[0] + value))
+        elif name == "seed":
+            seeds = tuple(range(value, value + len(seeds)))
+        made = race(task, config.racers, steps=steps, batch=batch, seeds=seeds)
+        if setting_of(config) == TUNED:
+            made = each_tuned(made) or made
+        return shown.with_config(made)
+
+    attempt(change, anew=name in ("task", "steps", "batch"))
+
+
+def asked(config: Config | None) -> None:
+    """One of the three questions."""
+    if config is not None:
+        show(stage().shown.with_config(config))
+
+
+def preset_chosen(name: str) -> None:
+    show(PRESETS[name].make(), preset=name)
+
+
+def pulled() -> None:
+    """The browser has drawn, and says what it holds."""
+    pull = st.session_state[CHART].pull
+    put(held=live.Held.told(pull, stage().shown.config.key()))
+
+
+def viewed() -> None:
+    """The viewer chose another chart, axis or speed."""
+    view, shown = st.session_state[CHART].view, stage().shown
+    if isinstance(view, Mapping):
+        wanted = {name: str(view.get(name)) for name in ("chart", "x", "speed")}
+        charts = [chart.id for chart in live.charts_for(shown.config.build_task())]
+        if wanted["chart"] in charts and wanted["x"] in AXES and wanted["speed"] in SPEEDS:
+            put(shown=replace(shown, view=replace(shown.view, **wanted)))
+
+
+def address() -> None:
+    """Keep the address bar at what is shown."""
+    wanted = write(stage().shown)
+    if wanted != stage().address:
+        st.query_params.from_dict(wanted)
+        put(address=wanted)
+
+
+def shared_row(now: Stage) -> None:
+    """What all racers share, and the three questions."""
+    config = now.shown.config
+    assert isinstance(config.task, Choice)
+    task = config.build_task()
+
+    def key(what: str) -> str:
+        return f"{now.generation}.{what}"
+
+    with st.container(key="shared", horizontal=True, vertical_alignment="center", gap="small"):
+        st.html('<h1 class="dl-brand">Descent Lab</h1>', width="content")
+        choice("Problem", "task", {name: kind.label for name, kind in TASKS.items()}, config.task.name, key("task"),
+               shared_changed, help="What the network learns; each problem has its own data and network.")  # fmt: skip
+        with st.popover(task.network, key=key("network"), on_change="rerun", help="Network, data and seeds") as more:
+            if more.open:
+                st.caption(f"{task.about}. Every racer has the same initial weights and the same data order "
+                           f"for the same seed: the seeds are {config.seeds[0]} to {config.seeds[-1]}.")  # fmt: skip
+                for hyper in TASKS[config.task.name].hypers:
+                    setting(hyper, config.task.get(hyper.name), key(f"task.{hyper.name}"),
+                            lambda name, value: shared_changed(f"task.{name}", value))  # fmt: skip
+                st.number_input("First seed", FIRST_SEED.low, FIRST_SEED.high, config.seeds[0], key=key("seed"),
+                                help=FIRST_SEED.help, on_change=_seed_changed, args=(key("seed"),))  # fmt: skip
+        stops = {stop: number_text(stop) for stop in STEPS.stops()}
+        choice("Steps", "steps", stops, config.steps, key("steps"), shared_changed, help=STEPS.help)
+        if task.examples is not None:
+            choice("Batch", "batch", BATCH.stops(), config.batch, key("batch"), shared_changed, help=BATCH.help)
+        choice("Seeds", "seeds", SEEDS.stops(), len(config.seeds), key("seeds"), shared_changed, help=SEEDS.help)
+        st.space("stretch")
+        _questions(now, key)
+
+
+def _seed_changed(key: str) -> None:
+    shared_changed("seed", int(st.session_state[key]))
+
+
+def _questions(now: Stage, key: Any) -> None:
+    config, current = now.shown.config, setting_of(now.shown.config)
+    tuned = each_tuned(config)
+    for label, name, made, help in (
+        ("Same rate for all", SAME, same_rate(config), "Everybody at the first racer's learning rate."),
+        ("Library defaults", DEFAULTS, library_defaults(config), "Everybody as the library makes it."),
+        ("Each tuned", TUNED, tuned, "Everybody at the rate that was best on validation data, measured beforehand."
+         if tuned else "This problem, length and batch were not tuned beforehand: go back to the usual ones."),
+    ):  # fmt: skip
+        st.button(label, key=key(name), on_click=asked, args=(made,), disabled=made is None, help=help,
+                  type="primary" if name == current else "secondary")  # fmt: skip
+
+
+def presets_row(now: Stage) -> None:
+    """Scenarios worth a look."""
+    with st.container(key="presets", horizontal=True, gap="small", vertical_alignment="center"):
+        for name, preset in PRESETS.items():
+            st.button(name, key=f"preset.{name}", help=preset.sentence, type="tertiary",
+                      on_click=preset_chosen, args=(name,))  # fmt: skip
+
+
+@st.fragment
+def chart() -> None:
+    """The live chart; an acknowledgement of the browser reruns this and nothing else."""
+    now = stage()
+    live.chart(CHART, now.shown, pulled, viewed, now.held)
+    address()
+
+
+@st.fragment
+def arena() -> None:
+    """All of the page: a change of any setting reruns it, and with it the chart."""
+    now = stage()
+    config, shown = now.shown.config, now.shown
+    shared_row(now)
+    presets_row(now)
+    for note in now.notes:
+        st.warning(note)
+    if now.preset:
+        st.caption(PRESETS[now.preset].sentence)
+    with st.container(key="arena"):
+        left, right = st.columns([1, 3.15], gap="medium")
+        with left:
+            for slot, contender, name in zip(shown.slots, config.racers, labels(config), strict=True):
+                card(slot, contender, name, now.generation, racer_changed,
+                     accuracy=config.build_task().accuracy, alone=len(config.racers) == 1)  # fmt: skip
+            if len(config.racers) < limits.RACERS:
+                st.button("Add a racer", key=f"{now.generation}.add", icon=":material/add:", on_click=add,
+                          width="stretch", help="One more optimizer, at its tuned rate where that is known.")  # fmt: skip
+        with right:
+            chart()
+
+
+def main() -> None:
+    arrived = st.query_params.to_dict()
+    if STAGE not in st.session_state or arrived != stage().address:
+        shown, notes = read(arrived)
+        generation = stage().generation + 1 if STAGE in st.session_state else 0
+        st.session_state[STAGE] = Stage(shown, generation, tuple(notes))
+    style.sheet()
+    arena()
+
+
+main()

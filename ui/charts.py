@@ -1,0 +1,291 @@
+"""From records to what the browser draws: lines over the steps, levels, marks and words. No Streamlit, no torch.
+
+The browser holds three tracks, each with its own steps: every step's loss, the full evaluations, and the probes. A
+track is float32 `[racers, fields, samples]`; fields are "name.mid", ".lo", ".hi" for median and range over the seeds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.analysis import verdict
+from core.config import Config
+from core.history import by_racer, counted, summary
+from core.optimizers import RULES
+from core.tasks import Task
+from core.train import Records, Recording
+from ui.limits import LOSS_SAMPLES
+from ui.names import labels
+from ui.settings import setting_of
+from ui.words import race_words
+
+Array = NDArray[Any]
+HUGE = 1e30  # stands for infinity on its way to a chart
+RECORDING = Recording(evaluations=60, probes=125)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A quantity that the lower chart can show: where it comes from and how it is drawn."""
+
+    id: str
+    track: str
+    label: str
+    log: bool = True
+    percent: bool = False
+    missing: str = ""
+    needs: str = ""  # "data" where the task must have validation data, "accuracy" where it must have classes
+
+
+CHARTS = (
+    Chart("val_acc", "eval", "Validation accuracy", log=False, percent=True, needs="accuracy"),
+    Chart("val_loss", "eval", "Validation loss", needs="data"),
+    Chart("m", "probe", "Norm of m (memory of the gradient)", missing="{} keeps no m"),
+    Chart("v", "probe", "Norm of √v (memory of its size)", missing="{} keeps no v"),
+    Chart("grad", "probe", "Gradient norm"),
+    Chart("update", "probe", "Update size (step / weights)"),
+    Chart("distance", "probe", "Distance from the initial weights", log=False),
+)
+EVALS = {"train_loss": "train_loss", "val_loss": "validation_loss", "val_acc": "validation_accuracy"}
+PROBE_FIELDS = {
+    "grad": "gradient", "update": "update", "distance": "distance", "m": "m", "v": "root_v",
+}  # fmt: skip
+
+
+def charts_for(task: Task) -> list[Chart]:
+    """The lower chart's choices for a task, the first being the one shown unasked."""
+    have = {"": True, "data": "validation" in task.parts, "accuracy": task.accuracy}
+    found = [chart for chart in CHARTS if have[chart.needs]]
+    return found if have["data"] else sorted(found, key=lambda chart: chart.id != "distance")
+
+
+def loss_steps(config: Config) -> list[int]:
+    """The steps whose loss travels to the browser: all, or evenly spaced ones that end with the last."""
+    stride = -(-config.steps // LOSS_SAMPLES)
+    return list(range(config.steps, 0, -stride))[::-1]
+
+
+def track_steps(config: Config) -> dict[str, list[int]]:
+    """The sampled steps of each track."""
+    steps = config.steps
+    return {
+        "loss": loss_steps(config),
+        "eval": [step for step in range(steps + 1) if RECORDING.evaluate_at(step, steps)],
+        "probe": [step for step in range(1, steps + 1) if RECORDING.probe_at(step, steps)],
+    }
+
+
+def _compact(steps: list[int]) -> dict[str, int]:
+    """Evenly spaced steps, of which the last may be out of line, in four numbers."""
+    stride = steps[1] - steps[0] if len(steps) > 1 else 1
+    return {"first": steps[0], "stride": stride, "count": len(steps), "last": steps[-1]}
+
+
+def track_fields(task: Task) -> dict[str, list[str]]:
+    """The fields of each track."""
+    evals = [name for name, source in EVALS.items() if task.parts or source == "train_loss"]
+    return {
+        "loss": ["raw", "mid", "lo", "hi"],
+        "eval": [f"{name}.{part}" for name in evals for part in ("mid", "lo", "hi")],
+        "probe": [f"{name}.{part}" for name in PROBE_FIELDS for part in ("mid", "lo", "hi")] + ["evaluations"],
+    }
+
+
+def describe(config: Config) -> dict[str, Any]:
+    """What the browser must know of a race before its first number."""
+    task = config.build_task()
+    fields, steps = track_fields(task), track_steps(config)
+    return {
+        "steps": config.steps,
+        "seeds": len(config.seeds),
+        "tracks": {name: {"at": _compact(steps[name]), "fields": fields[name]} for name in steps},
+        "charts": [
+            {
+                "id": chart.id, "track": chart.track, "field": chart.id, "label": chart.label, "log": chart.log,
+                "percent": chart.percent,
+                "missing": "; ".join(chart.missing.format(name) for name in _without(config, chart.id)),
+                "levels": [{"name": x.name, "value": x.value} for x in task.levels if _level_of(chart.id) == x.of],
+            }
+            for chart in charts_for(task)
+        ],
+        "levels": [{"name": level.name, "value": level.value} for level in task.levels if level.of == "loss"],
+        "loss_label": "Training loss" if task.parts else "Loss",
+        "loss_log": True,
+        "smoothing": "mean of about the last 20 steps",
+    }  # fmt: skip
+
+
+def _level_of(chart: str) -> str:
+    return {"val_acc": "accuracy", "val_loss": "loss"}.get(chart, "")
+
+
+def _without(config: Config, chart: str) -> list[str]:
+    """The racers that have nothing to show on a chart of memories."""
+    moment = {"m": 1, "v": 2}.get(chart)
+    layout = config.build_task().layout
+    if moment is None:
+        return []
+    names = {
+        RULES[racer.rule].label
+        for racer in config.racers
+        if all(slot.moment != moment for slot in racer.spec.slots_for(layout))
+    }
+    return sorted(names)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One slice of a race, ready to travel: track values, verdicts and marks."""
+
+    tracks: dict[str, Array]  # [racers, fields, samples] float32
+    verdicts: list[tuple[int, str, str]]  # (step, headline, detail)
+    marks: list[tuple[int, int, str, str]]  # (racer, step, kind, text), all so far
+    test: list[str] = field(default_factory=list)  # a racer's test result, after the last step
+
+
+def piece(config: Config, records: Records) -> Piece:
+    """Turn a slice's records into what the browser draws."""
+    task = config.build_task()
+    stopped = by_racer(config, records.stopped)
+    return Piece(
+        {
+            "loss": _loss(config, records, stopped),
+            "eval": _evals(config, records, stopped, task),
+            "probe": _probes(config, records, stopped),
+        },
+        _verdicts(config, records, task),
+        _marks(config, records),
+        _test(config, records),
+    )
+
+
+def _lines(values: Array) -> list[Array]:
+    """`[n, racers, seeds]` -> median, low and high, `[racers, n]`; what is infinite is drawn as huge, or ends the line."""
+    mid, low, high = summary(values)
+    return [
+        np.where(np.isinf(mid), np.nan, mid).T,
+        np.where(np.isinf(low), np.nan, low).T,
+        np.where(np.isinf(mid), np.nan, np.where(np.isinf(high), HUGE, high)).T,
+    ]
+
+
+def _stack(lines: list[Array], racers: int) -> Array:
+    stacked = np.stack(lines, axis=1) if lines else np.empty((racers, 0, 0))
+    return stacked.astype(np.float32)
+
+
+def _loss(config: Config, records: Records, stopped: Array) -> Array:
+    stride = -(-config.steps // LOSS_SAMPLES)
+    steps = np.arange(records.first + 1, records.first + len(records.loss) + 1)
+    sampled = (config.steps - steps) % stride == 0
+    loss = np.median(counted(by_racer(config, records.loss), stopped), axis=-1)  # [n, racers]
+    loss = np.where(np.isinf(loss), np.nan, loss)
+    # A sample of the raw loss is the largest of its bin, so that a spike between two samples is still seen.
+    ends = np.flatnonzero(sampled)
+    raw = np.stack([loss[max(end - stride + 1, 0) : end + 1].max(axis=0) for end in ends], axis=1) if len(ends) else (
+        np.empty((len(config.racers), 0))
+    )
+    smooth = counted(by_racer(config, records.smooth), stopped)[sampled]
+    return _stack([raw, *_lines(smooth)], len(config.racers))
+
+
+def _evals(config: Config, records: Records, stopped: Array, task: Task) -> Array:
+    lines: list[Array] = []
+    for name, source in EVALS.items():
+        if source in records.evals:
+            worst = 0.0 if name == "val_acc" else np.inf
+            lines += _lines(counted(by_racer(config, records.evals[source]), stopped, worst))
+        elif task.parts or source == "train_loss":
+            lines += [np.empty((len(config.racers), 0))] * 3
+    return _stack(lines, len(config.racers))
+
+
+def _probes(config: Config, records: Records, stopped: Array) -> Array:
+    if not records.probes:
+        return _stack([np.empty((len(config.racers), 0))] * (3 * len(PROBE_FIELDS) + 1), len(config.racers))
+    lines: list[Array] = []
+    for source in PROBE_FIELDS.values():
+        values = by_racer(config, records.probes[source])
+        lines += _lines(values if np.isnan(values[0]).all() else counted(values, stopped))
+    # Gradients are counted by run; a run that stopped no longer counts, the others of a racer agree.
+    counts = counted(by_racer(config, records.probes["evaluations"]), stopped, -np.inf).max(axis=-1).T
+    return _stack([*lines, np.where(np.isinf(counts), np.nan, counts)], len(config.racers))
+
+
+def _verdicts(config: Config, records: Records, task: Task) -> list[tuple[int, str, str]]:
+    """Headline and detail at each evaluation: seeds paired, on the smoothed training loss and on validation."""
+    names, told = labels(config), []
+    bound = by_racer(config, records.bound)
+    stopped = by_racer(config, records.stopped)
+    smooth = by_racer(config, records.smooth)
+    for index, step in enumerate(records.evals_at):
+        gone = (stopped >= 0) & (stopped <= step)
+        if step:
+            now = np.where(gone, np.inf, smooth[step - records.first - 1])
+        else:
+            now = by_racer(config, records.evals["train_loss"][index])
+        validation = None
+        if task.accuracy:
+            accuracy = np.where(gone, 0.0, by_racer(config, records.evals["validation_accuracy"][index]))
+            validation = verdict(accuracy, higher_is_better=True)
+        headline, detail = race_words(
+            names, verdict(now), validation, step=step, steps=config.steps, seeds=len(config.seeds),
+            loss_name="training loss" if task.parts else "loss",
+            marks=_troubles(config, names, now, gone, stopped, bound, records), setting=setting_of(config),
+        )  # fmt: skip
+        told.append((int(step), headline, detail))
+    return told
+
+
+def _troubles(
+    config: Config, names: list[str], now: Array, gone: Array, stopped: Array, bound: Array, records: Records
+) -> list[tuple[str, str]]:
+    """What to say of racers that are diverged, or blown up at this very moment."""
+    blown_at = by_racer(config, records.blown)
+    found = []
+    for racer, name in enumerate(names):
+        out, seeds = int(gone[racer].sum()), len(config.seeds)
+        blown = int(((now[racer] > bound[racer]) & ~gone[racer]).sum())
+        if out == seeds:
+            found.append((name, f"diverged at step {stopped[racer].max()}"))
+        elif out:
+            found.append((name, f"diverged on {out} of {seeds} seeds"))
+        elif blown > seeds / 2:
+            found.append((name, f"blew up at step {blown_at[racer][blown_at[racer] >= 0].min()}"))
+    return found
+
+
+def _marks(config: Config, records: Records) -> list[tuple[int, int, str, str]]:
+    """Decays and resets (known before), divergence and blow-ups (known after), each with its sentence."""
+    names, seeds = labels(config), len(config.seeds)
+    stopped, blown = by_racer(config, records.stopped), by_racer(config, records.blown)
+    reason = by_racer(config, records.reason)
+    found: list[tuple[int, int, str, str]] = []
+    for index, (name, racer) in enumerate(zip(names, config.racers, strict=True)):
+        for step in racer.decays(config.steps):
+            found.append((index, step, "decay", f"{name}: the learning rate is cut at step {step}"))
+        what = {"m": "m", "v": "v", "all": "all it remembers"}.get(racer.reset.what)
+        for step in racer.resets(config.steps):
+            found.append((index, step, "reset", f"{name} forgets {what} at step {step}"))
+        out = stopped[index] >= 0
+        if out.any():
+            last = int(stopped[index].max())
+            why = {1: "loss not finite", 2: "weights not finite"}[int(reason[index][out][0])]
+            found.append((index, last, "diverged", f"{name}: {out.sum()} of {seeds} seeds diverged by step {last} ({why})"))
+        up = blown[index] >= 0
+        if up.any():
+            first = int(blown[index][up].min())
+            found.append((index, first, "blown", f"{name}: {up.sum()} of {seeds} seeds blew up, first at step {first}"))
+    return found
+
+
+def _test(config: Config, records: Records) -> list[str]:
+    """Each racer's median test accuracy, or nothing before the end."""
+    if "accuracy" not in records.test:
+        return []
+    accuracy = by_racer(config, counted(records.test["accuracy"], records.stopped, 0.0))
+    return [f"{share:.1%}" for share in np.median(accuracy, axis=-1)]

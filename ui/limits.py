@@ -1,0 +1,14 @@
+"""Every bound of the app, in one place: what one visitor, and all of them together, can make the server do."""
+
+RACERS = 8  # in one race; there are eight colours
+SEEDS = 10  # in one race
+STEPS = 5_000  # of one race
+WORKERS = 2  # processes that train; one a core is best
+TRAINING = 64  # races that may have a slice waiting or in work at the same time
+CACHE_BYTES = 256 * 2**20  # all trajectories and states that are kept, by least recent use
+SLICE_SECONDS = 0.040  # training between two looks at whose turn it is
+FIRST_SLICE_SECONDS = 0.012  # the first slice of a race is short: it is what an eye waits for
+WAIT_SECONDS = 0.25  # how long a page's script waits for a slice before it answers without one
+RETRIES = 3  # times a slice is tried again after its worker died
+URL_CHARACTERS = 4_000  # of an address that is read; more is refused
+LOSS_SAMPLES = 1_000  # points of a loss curve that travel to the browser

@@ -1,0 +1,133 @@
+"""The live chart: the only place where a running training and the browser meet.
+
+One `st.components.v2` component holds the charts and the transport; it draws, and each drawing it acknowledges is a
+pull that asks for the next slice. So nothing is sent faster than it can be shown, and a browser that has gone costs
+nothing. All that is sent is told by where it lies (race, from, to): a message may be lost, repeated or replaced.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import streamlit as st
+
+from ui import limits
+from ui.charts import charts_for, describe
+from ui.names import labels
+from ui.palette import RACERS
+from ui.races import Race, Races
+from ui.scenario import Scenario
+
+# The component's code is a file of its own, fetched once: what is written here travels in every message.
+_LOADER = """let code;
+export default async (component) => {
+  code ??= import(new URL("app/static/live.js", document.baseURI).href);
+  return (await code).default(component);
+};
+"""
+__all__ = ["Held", "chart", "charts_for", "leave", "races"]
+_component = st.components.v2.component("descent_lab_live", js=_LOADER, isolate_styles=False)
+TRACKS = ("loss", "eval", "probe")
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a browser holds of a race: samples of each track, and verdicts."""
+
+    run: str = ""
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def told(pull: object, run: str) -> Held:
+        """What an acknowledgement says, as far as it makes sense and speaks of this race."""
+        if not isinstance(pull, Mapping) or pull.get("run") != run or not isinstance(pull.get("have"), Mapping):
+            return Held(run)
+        have = pull["have"]
+        return Held(run, {name: have[name] for name in (*TRACKS, "verdict") if _count(have.get(name))})
+
+    def count(self, name: str) -> int:
+        return self.counts.get(name, 0)
+
+
+def _count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+@st.cache_resource(show_spinner=False)
+def races() -> Races:
+    """The pool and the cache, one for the whole server."""
+    return Races()
+
+
+def chart(key: str, shown: Scenario, on_pull: Callable[[], None], on_view: Callable[[], None], held: Held) -> None:
+    """Mount the live chart of a scenario; call it inside a fragment, where an acknowledgement reruns it alone.
+
+    `held` is what the browser said it has. New samples are sent at once; where there are none yet the call waits for
+    a slice, briefly. Then the next slice is asked for, so that the pool trains while the browser draws.
+    """
+    pool = races()
+    race = pool.open(shown.config)
+    run = shown.config.key()
+    if held.run != run:
+        held = Held(run)
+    if race.held["loss"] <= held.count("loss") and not race.complete:
+        pool.ask(race)
+        pool.wait(race, held.count("loss"))
+    if shown.view.x == "seconds" and race.seconds is None:
+        pool.time(race)
+    message = _message(shown, race, run, held)
+    pool.ask(race)
+    _component(key=key, data=message, on_pull_change=on_pull, on_view_change=on_view)
+
+
+def leave(shown: Scenario) -> None:
+    """The page turns to another race: what was asked for this one and has not begun is taken back."""
+    pool = races()
+    pool.leave(pool.open(shown.config))
+
+
+def _message(shown: Scenario, race: Race, run: str, held: Held) -> dict[str, Any]:
+    config, names = shown.config, labels(shown.config)
+    ids = [f"r{slot}" for slot in shown.slots]
+    counts = dict(race.held)
+    verdicts = race.verdicts[held.count("verdict") :]
+    return describe(config) | {
+        "run": run,
+        "generation": _problem(shown),
+        "racers": [
+            {"id": id, "label": name, "color": slot}
+            for id, name, slot in zip(ids, names, shown.slots, strict=True)
+        ],
+        "palette": RACERS,
+        "blocks": [
+            _block(name, race, held.count(name), counts[name]) for name in TRACKS if counts[name] > held.count(name)
+        ],
+        "trained": race.step,
+        "verdicts": {
+            "from": held.count("verdict"),
+            "items": [{"step": step, "headline": head, "detail": detail} for step, head, detail in verdicts],
+        },
+        "marks": [
+            {"racer": ids[racer], "step": step, "kind": kind, "text": text} for racer, step, kind, text in race.marks
+        ],
+        "tests": dict(zip(ids, race.test, strict=False)),
+        "seconds": None if race.seconds is None else dict(zip(ids, race.seconds, strict=True)),
+        "view": {"chart": shown.view.chart, "x": shown.view.x, "speed": shown.view.speed},
+        "problem": race.problem,
+    }
+
+
+def _block(name: str, race: Race, first: int, last: int) -> dict[str, Any]:
+    values = race.tracks[name][:, :, first:last]
+    return {"track": name, "from": first, "to": last, "b64": base64.b64encode(values.tobytes()).decode()}
+
+
+def _problem(shown: Scenario) -> str:
+    """What two races must share for one to be drawn as the other's ghost."""
+    config = shown.config
+    shared = repr((config.task, config.steps, config.batch, config.seeds))
+    return hashlib.sha256(shared.encode()).hexdigest()[:8]

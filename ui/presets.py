@@ -1,0 +1,88 @@
+"""Scenarios worth a look, each one click and one sentence. What they show is whatever is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from core.config import Racer, Reset, race, racer
+from ui.scenario import SEEDS, Scenario, default, scenario
+from ui.settings import tuned_racer
+
+Maker = Callable[[], Scenario]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A name for the button, a sentence for who presses it, and the scenario."""
+
+    name: str
+    sentence: str
+    make: Maker
+
+
+def _race(task: str, racers: list[Racer], steps: int = 1000, chart: str | None = None) -> Scenario:
+    shown = scenario(race(task, racers, steps=steps, seeds=int(SEEDS.default)))
+    return replace(shown, view=replace(shown.view, chart=chart)) if chart else shown
+
+
+def _tuned(rule: str, task: str = "digits") -> Racer:
+    bare = race(task, [racer(rule)])
+    return tuned_racer(bare, rule) or racer(rule)
+
+
+def _rate(rule: str) -> float:
+    return float(_tuned(rule).get("lr"))
+
+
+def _sgd_rate() -> Scenario:
+    return _race("digits", [_tuned("sgd").but(lr=_rate("sgd")), racer("adam", lr=_rate("sgd")), _tuned("adam")])
+
+
+def _adam_rate() -> Scenario:
+    return _race("digits", [racer("adam", lr=_rate("adam")), racer("sgd", lr=_rate("adam")), _tuned("sgd")])
+
+
+def _out_of_the_box() -> Scenario:
+    return _race("digits", [racer(rule) for rule in ("sgd", "adagrad", "rmsprop", "adam", "adamw")])
+
+
+def _too_hot() -> Scenario:
+    good = _rate("sgd")
+    cut = ("step", {"factor": 0.1, "every": 500})
+    hot = [racer("sgd", lr=min(factor * good, 10.0), schedule=cut) for factor in (10, 20)]
+    return _race("digits", [_tuned("sgd"), *hot], chart="distance")
+
+
+def _forget() -> Scenario:
+    cut = ("step", {"factor": 0.3, "every": 250})
+    resets = [Reset(), Reset("m"), Reset("v"), Reset("all")]
+    return _race("digits", [racer("adam", lr=0.01, schedule=cut, reset=reset) for reset in resets], chart="v")
+
+
+def _memory() -> Scenario:
+    return _race("digits", [_tuned("adam").but(beta1=beta) for beta in (0.0, 0.9, 0.99)], chart="m")
+
+
+def _valley() -> Scenario:
+    return _race("quadratic", [_tuned(rule, "quadratic") for rule in ("sgd", "momentum", "adam")])
+
+
+def _spirals() -> Scenario:
+    return _race("spirals", [_tuned(rule, "spirals") for rule in ("sgd", "momentum", "rmsprop", "adam")])
+
+
+PRESETS: Mapping[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset("Each tuned", "Every optimizer at the rate that suits it: how much of the difference is left?", default),
+        Preset("Adam at SGD's rate", "The rate at which SGD is at its best, given to Adam.", _sgd_rate),
+        Preset("SGD at Adam's rate", "The rate at which Adam is at its best, given to SGD.", _adam_rate),
+        Preset("Out of the box", "Five optimizers as their library makes them, nothing tuned.", _out_of_the_box),
+        Preset("Too hot to start", "Half the run far too hot, then cut to a tenth: does the decay repair it?", _too_hot),
+        Preset("Forget at each decay", "Adam keeps, or clears, m and v whenever its rate is cut.", _forget),
+        Preset("How much memory", "Adam with no, usual and long memory of the gradient (β₁).", _memory),
+        Preset("Narrow valley", "A bowl 25 times steeper one way than the other: no data, no noise.", _valley),
+        Preset("Two spirals", "A harder shape to learn, for a small network.", _spirals),
+    )
+}

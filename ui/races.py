@@ -1,0 +1,178 @@
+"""Every race that is being run or was run: a cache of trajectories over a small pool of worker processes.
+
+A race is known by its config's key, so thirty people who open one link share one training. Slices are short and
+queue in the order they are asked for, one a race at a time: nobody starves, and a race that nobody asks about any
+more costs nothing from its next slice on.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor, ShutdownExecutorError
+from numpy.typing import NDArray
+
+from core.config import Config
+from ui import limits, worker
+from ui.charts import track_fields, track_steps
+
+
+@dataclass
+class Race:
+    """One trajectory, as far as it is trained. Read it freely; only `Races` writes it, under its lock."""
+
+    config: Config
+    tracks: dict[str, NDArray[np.float32]]  # [racers, fields, samples], NaN where not yet trained
+    held: dict[str, int]  # samples there are
+    step: int = 0
+    state: bytes | None = None
+    verdicts: list[tuple[int, str, str]] = field(default_factory=list)
+    marks: list[tuple[int, int, str, str]] = field(default_factory=list)
+    test: list[str] = field(default_factory=list)
+    seconds: list[float] | None = None  # a step of each racer alone
+    problem: str | None = None
+    pending: Future[Any] | None = None
+    failures: int = 0
+
+    @property
+    def complete(self) -> bool:
+        return self.step >= self.config.steps
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes, tracks and state."""
+        return sum(track.nbytes for track in self.tracks.values()) + len(self.state or b"") + 300 * len(self.verdicts)
+
+
+class Races:
+    """The pool and the cache; one for the whole server."""
+
+    def __init__(self, workers: int = limits.WORKERS, cache_bytes: int = limits.CACHE_BYTES):
+        self._workers, self._cache_bytes = workers, cache_bytes
+        self._races: OrderedDict[str, Race] = OrderedDict()
+        # Loky's executor starts workers as fresh interpreters, which never run this app's script again.
+        self._pool: ProcessPoolExecutor | None = None
+        self._changed = threading.Condition(threading.RLock())
+
+    def warm(self) -> None:
+        """Start the workers and have each run through a small race; returns when all are ready."""
+        with self._changed:
+            futures = [self._submit(worker.warm_up) for _ in range(self._workers)]
+        for future in futures:
+            future.result()
+
+    def open(self, config: Config) -> Race:
+        """The race of this config, from the cache where it is known."""
+        key = config.key()
+        with self._changed:
+            if key not in self._races or self._races[key].problem:
+                samples, fields = track_steps(config), track_fields(config.build_task())
+                tracks = {
+                    name: np.full((len(config.racers), len(fields[name]), len(steps)), np.nan, dtype=np.float32)
+                    for name, steps in samples.items()
+                }
+                self._races[key] = Race(config, tracks, dict.fromkeys(tracks, 0))
+            self._races.move_to_end(key)
+            self._evict()
+            return self._races[key]
+
+    def ask(self, race: Race) -> None:
+        """Have the race trained for one more slice, unless one is on its way or it is complete.
+
+        Where too many races train already nothing is asked: the browser asks again.
+        """
+        with self._changed:
+            if race.complete or race.problem or race.pending is not None:
+                return
+            if sum(other.pending is not None for other in self._races.values()) >= limits.TRAINING:
+                return
+            seconds = limits.SLICE_SECONDS if race.step else limits.FIRST_SLICE_SECONDS
+            race.pending = self._submit(worker.train, race.config, race.state, seconds)
+            race.pending.add_done_callback(partial(self._trained, race))
+
+    def wait(self, race: Race, have: int, seconds: float = limits.WAIT_SECONDS) -> None:
+        """Until the race has more than `have` loss samples, is at its end, or time is up."""
+        with self._changed:
+            self._changed.wait_for(lambda: race.held["loss"] > have or race.complete or race.problem, seconds)
+
+    def leave(self, race: Race) -> None:
+        """Nobody here looks at this race any more: a slice that has not begun is taken back."""
+        with self._changed:
+            if race.pending is not None and race.pending.cancel():
+                race.pending = None
+
+    def time(self, race: Race) -> None:
+        """Measure what a step of each racer costs alone; `race.seconds` holds it when done."""
+        with self._changed:
+            if race.seconds is None:
+                future = self._submit(worker.seconds_per_step, race.config)
+                future.add_done_callback(partial(self._timed, race))
+
+    def close(self) -> None:
+        """End the workers."""
+        with self._changed:
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(kill_workers=True)
+
+    def _submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Queue a call; a pool that broke because a worker died is replaced by a new one."""
+        while True:
+            if self._pool is None:
+                self._pool = ProcessPoolExecutor(
+                    self._workers, timeout=None, initializer=worker.begin, initargs=(os.getpid(),),
+                    env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                )  # fmt: skip
+            try:
+                return self._pool.submit(function, *args)
+            except (BrokenProcessPool, ShutdownExecutorError):
+                self._pool = None
+
+    def _trained(self, race: Race, future: Future[Any]) -> None:
+        with self._changed:
+            race.pending = None
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is None:
+                self._append(race, future.result())
+            elif isinstance(error, BrokenProcessPool) and race.failures < limits.RETRIES:
+                race.failures += 1  # the next pull asks for the same slice again
+            else:
+                race.problem = f"This race could not be trained: {type(error).__name__}. Change a setting to try again."
+            self._evict()
+            self._changed.notify_all()
+
+    def _append(self, race: Race, done: worker.Slice) -> None:
+        for piece in done.pieces:
+            for name, values in piece.tracks.items():
+                first, count = race.held[name], values.shape[2]
+                race.tracks[name][:, :, first : first + count] = values
+                race.held[name] = first + count
+            race.verdicts += piece.verdicts
+            race.marks, race.test = piece.marks, piece.test
+        race.step, race.failures = done.step, 0
+        race.state = None if race.complete else done.state
+
+    def _timed(self, race: Race, future: Future[Any]) -> None:
+        if not future.cancelled() and future.exception() is None:
+            with self._changed:
+                race.seconds = future.result()
+                self._changed.notify_all()
+
+    def _evict(self) -> None:
+        """Drop the races looked at longest ago until the rest fits; one that trains stays."""
+        idle = [key for key, race in self._races.items() if race.pending is None]
+        size = sum(race.size for race in self._races.values())
+        for key in idle[:-1]:
+            if size <= self._cache_bytes:
+                break
+            size -= self._races.pop(key).size

@@ -1,0 +1,221 @@
+"""A scenario is what a page shows: a race, the colours of its racers and the view. It is what the address bar holds.
+
+    ?v=1&task=digits&steps=1000&batch=32&seeds=8&r0=sgd&r0.lr=0.3&r2=adam&r2.lr=0.003&r2.schedule=step&chart=m
+
+`r0` … `r7` are the racers by colour; `rN.setting` is written where it differs from the default. What comes by an
+address is untrusted: `read` never raises, keeps within the page's limits and says what it changed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from core.config import BATCH, EVERY, RESETS, STEPS, Choice, Config, Racer, Reset, race, racer
+from core.optimizers import RULES
+from core.schedules import SCHEDULES
+from core.spec import Hyper
+from core.tasks import TASKS
+from ui import limits
+from ui.charts import CHARTS, charts_for
+from ui.settings import tuned_racer
+
+VERSION = "1"
+SPEEDS = ("0.25", "1", "4", "max")
+AXES = ("steps", "evaluations", "seconds")
+SEEDS = Hyper("seeds", 8, 1, limits.SEEDS, label="Seeds", help="Repeats of the race from other initial weights; "
+              "with fewer than 7 no difference between three racers can be proved.")  # fmt: skip
+FIRST_SEED = Hyper("seed", 0, 0, 9999, grid=(0,), label="First seed", help="Another number is another set of "
+                   "initial weights and data orders.")  # fmt: skip
+OFFERED = tuple(name for name, schedule in SCHEDULES.items() if not schedule.table)
+
+
+@dataclass(frozen=True)
+class View:
+    """How a race is looked at; none of it changes a number."""
+
+    chart: str
+    x: str = "steps"
+    speed: str = "4"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A race with its racers' colours (`slots[i]`, 0 to 7, ascending) and its view."""
+
+    config: Config
+    slots: tuple[int, ...]
+    view: View
+
+    def __post_init__(self) -> None:
+        if len(self.slots) != len(self.config.racers) or sorted(set(self.slots)) != list(self.slots):
+            raise ValueError(f"{len(self.config.racers)} racers cannot have the colours {self.slots}.")
+
+    def with_config(self, config: Config) -> Scenario:
+        """Another race with the same racers' colours; the view follows the task."""
+        charts = [chart.id for chart in charts_for(config.build_task())]
+        view = self.view if self.view.chart in charts else replace(self.view, chart=charts[0])
+        slots = self.slots if len(self.slots) == len(config.racers) else tuple(range(len(config.racers)))
+        return Scenario(config, slots, view)
+
+    def with_racer(self, slot: int, contender: Racer) -> Scenario:
+        """The racer of that colour replaced, or added."""
+        racers = dict(zip(self.slots, self.config.racers, strict=True)) | {slot: contender}
+        return self._of(racers)
+
+    def without(self, slot: int) -> Scenario:
+        """The racer of that colour taken out; the others keep their colours."""
+        return self._of({s: r for s, r in zip(self.slots, self.config.racers, strict=True) if s != slot})
+
+    def free_slot(self) -> int | None:
+        """The first colour that nobody has."""
+        return next((slot for slot in range(limits.RACERS) if slot not in self.slots), None)
+
+    def _of(self, racers: Mapping[int, Racer]) -> Scenario:
+        slots = tuple(sorted(racers))
+        return Scenario(replace(self.config, racers=tuple(racers[slot] for slot in slots)), slots, self.view)
+
+
+def scenario(config: Config) -> Scenario:
+    """A race as it is shown unasked: colours in order, the task's first chart."""
+    return Scenario(config, tuple(range(len(config.racers))), View(charts_for(config.build_task())[0].id))
+
+
+def default() -> Scenario:
+    """The first screen: the digits, with SGD, momentum and Adam each tuned."""
+    bare = race("digits", [racer("sgd")], seeds=int(SEEDS.default))
+    return scenario(replace(bare, racers=tuple(_start(bare, rule) for rule in ("sgd", "momentum", "adam"))))
+
+
+def _start(config: Config, rule: str) -> Racer:
+    return tuned_racer(config, rule) or racer(rule)
+
+
+def write(shown: Scenario) -> dict[str, str]:
+    """The scenario as the parameters of an address."""
+    config = shown.config
+    assert isinstance(config.task, Choice)
+    found = {"v": VERSION, "task": config.task.name}
+    for hyper in TASKS[config.task.name].hypers:
+        if config.task.get(hyper.name) != hyper.default:
+            found[f"task.{hyper.name}"] = _text(config.task.get(hyper.name))
+    found |= {"steps": str(config.steps), "batch": str(config.batch), "seeds": str(len(config.seeds))}
+    if config.seeds[0]:
+        found["seed"] = str(config.seeds[0])
+    for slot, contender in zip(shown.slots, config.racers, strict=True):
+        found[f"r{slot}"] = contender.rule
+        for hyper in contender.spec.hypers:
+            if hyper.name == "lr" or contender.get(hyper.name) != hyper.default:
+                found[f"r{slot}.{hyper.name}"] = _text(contender.get(hyper.name))
+        if contender.schedule.name != "constant":
+            found[f"r{slot}.schedule"] = contender.schedule.name
+            for name, value in contender.schedule.settings:
+                found[f"r{slot}.{name}"] = _text(value)
+        if contender.reset.what != "nothing":
+            found[f"r{slot}.reset"] = contender.reset.what
+            if contender.reset.every:
+                found[f"r{slot}.reset_every"] = str(contender.reset.every)
+    return found | {"chart": shown.view.chart, "x": shown.view.x, "speed": shown.view.speed}
+
+
+def read(params: Mapping[str, str]) -> tuple[Scenario, list[str]]:
+    """The scenario of an address, and one sentence for each thing that could not be taken as it stood."""
+    notes: list[str] = []
+    if not any(name in params for name in ("v", "task", "steps", *(f"r{slot}" for slot in range(limits.RACERS)))):
+        return default(), notes
+    if sum(len(name) + len(value) for name, value in params.items()) > limits.URL_CHARACTERS:
+        return default(), ["This link is too long to be one of ours; here is the first screen instead."]
+    if params.get("v", VERSION) != VERSION:
+        notes.append(f"This link is of version {_quoted(params['v'])}; it is read as version {VERSION}.")
+    source = _Reader(params, notes)
+    return source.scenario(), notes[:6]
+
+
+class _Reader:
+    """Reads parameters one by one; whatever is wrong becomes a note and the default."""
+
+    def __init__(self, params: Mapping[str, str], notes: list[str]):
+        self.params, self.notes = params, notes
+
+    def scenario(self) -> Scenario:
+        task = self.name("task", TASKS, "digits", "problem")
+        settings = {h.name: self.number(f"task.{h.name}", h, "the problem") for h in TASKS[task].hypers}
+        batch = self.number("batch", BATCH, "this race")
+        steps = int(self.number("steps", replace(STEPS, low=1, high=limits.STEPS), "this race"))
+        seeds, first = int(self.number("seeds", SEEDS, "this race")), int(self.number("seed", FIRST_SEED, "this race"))
+        racers = self.racers()
+        if not racers:
+            racers = dict(zip(default().slots, default().config.racers, strict=True))
+        config = race(
+            (task, settings), racers.values(), steps=steps, batch=int(batch), seeds=range(first, first + seeds)
+        )
+        charts = [chart.id for chart in charts_for(config.build_task())]
+        known = [chart.id for chart in CHARTS]
+        chart = self.name("chart", known, charts[0], "chart")
+        view = View(
+            chart if chart in charts else charts[0],
+            self.name("x", AXES, "steps", "axis"),
+            self.name("speed", SPEEDS, "4", "speed"),
+        )
+        return Scenario(config, tuple(racers), view)
+
+    def racers(self) -> dict[int, Racer]:
+        slots = sorted({int(name[1:]) for name in self.params if name[:1] == "r" and _is_small(name[1:])})
+        if len(slots) > limits.RACERS or any(slot >= limits.RACERS for slot in slots):
+            self.notes.append(f"A race has at most {limits.RACERS} racers; the others of this link were left out.")
+        return {slot: self.racer(f"r{slot}", slot + 1) for slot in slots if slot < limits.RACERS}
+
+    def racer(self, at: str, position: int) -> Racer:
+        rule = self.name(at, RULES, "sgd", "optimizer")
+        owner = f"racer {position} ({RULES[rule].label})"
+        settings = {h.name: self.number(f"{at}.{h.name}", h, owner) for h in RULES[rule].hypers}
+        schedule = self.name(f"{at}.schedule", OFFERED, "constant", "schedule")
+        shape = {h.name: self.number(f"{at}.{h.name}", h, owner) for h in SCHEDULES[schedule].hypers}
+        what = self.name(f"{at}.reset", RESETS, "nothing", "reset")
+        every = int(self.number(f"{at}.reset_every", EVERY, owner)) if f"{at}.reset_every" in self.params else 0
+        return racer(rule, schedule=(schedule, shape), reset=Reset(what, every if what != "nothing" else 0), **settings)
+
+    def name(self, param: str, known: Mapping[str, object] | tuple[str, ...] | list[str], default: str, what: str) -> str:
+        value = self.params.get(param, default)
+        if value in known:
+            return value
+        self.notes.append(f"There is no {what} {_quoted(value)}; {default!r} is used.")
+        return default
+
+    def number(self, param: str, hyper: Hyper, owner: str) -> float | int | bool:
+        if param not in self.params:
+            return hyper.default
+        text, kind = self.params[param], type(hyper.default)
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if kind is bool and value not in (0, 1):
+            value = math.nan
+        if not math.isfinite(value):
+            self.notes.append(f"{hyper.title} of {owner} is {_quoted(text)}, no number; {hyper.default:g} is used.")
+            return hyper.default
+        taken = hyper.clamp(value)
+        if taken != value:
+            self.notes.append(
+                f"{hyper.title} of {owner} is {_quoted(text)}, but goes from {hyper.low:g} to {hyper.high:g} here; "
+                f"{taken:g} is used."
+            )
+        return taken
+
+
+def _is_small(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 5
+
+
+def _quoted(text: str) -> str:
+    """A stranger's text, short and harmless in a sentence of Markdown."""
+    kept = "".join(character for character in text[:24] if character.isalnum() or character in " .+-_")
+    return f"“{kept}”" if kept == text else f"“{kept}…”"
+
+
+def _text(value: float | int | bool) -> str:
+    return str(int(value)) if isinstance(value, bool) else repr(value)
+
+

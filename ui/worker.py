@@ -1,0 +1,86 @@
+"""What a worker process does: train a race for a moment and hand back what the browser draws.
+
+A worker keeps nothing between two calls. The state travels as bytes, so any worker can go on with any race, and one
+that dies loses a slice and no more.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+import time
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import torch
+
+from core.config import Config, race, racer
+from core.train import State, advance, start
+from ui.charts import RECORDING, Piece, loss_steps, piece
+
+FIRST_STEPS = 4  # before a worker knows how fast this race goes
+
+
+@dataclass(frozen=True)
+class Slice:
+    """What one call gives back: the race after `step` steps, and the pieces since the last call."""
+
+    step: int
+    state: bytes
+    pieces: list[Piece]
+
+
+def begin(server: int) -> None:
+    """Called first in each new worker: one thread, and an end when the server's process has gone.
+
+    Two threads on a busy machine wait for each other at every small operation.
+    """
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(server,), daemon=True).start()
+
+
+def _end_with(server: int) -> None:
+    while os.getppid() == server:
+        time.sleep(1)
+    os._exit(0)
+
+
+def warm_up() -> None:
+    """Import and run through once whatever the first visitor's race will need."""
+    config = race("digits", [racer("sgd"), racer("momentum"), racer("adam")], steps=40, seeds=8)
+    train(config, None, 60.0)
+
+
+def train(config: Config, state: bytes | None, seconds: float) -> Slice:
+    """Go on with a race for about so many seconds, and for at least one sample of its loss curve."""
+    now: State = pickle.loads(state) if state else start(config)
+    stops = np.asarray(loss_steps(config))
+    pieces, began, rate, taken = [], time.perf_counter(), 0.0, 0
+    while now.step < config.steps:
+        left = seconds - (time.perf_counter() - began)
+        if taken and left <= 0:
+            break
+        wanted = now.step + (max(1, int(0.8 * left * rate)) if taken else FIRST_STEPS)
+        stop = int(stops[min(np.searchsorted(stops, wanted), len(stops) - 1)])
+        before = now.step
+        now, records = advance(config, now, stop - before, RECORDING)
+        pieces.append(piece(config, records))
+        taken += now.step - before
+        rate = taken / (time.perf_counter() - began)
+    return Slice(now.step, pickle.dumps(now, protocol=pickle.HIGHEST_PROTOCOL), pieces)
+
+
+def seconds_per_step(config: Config, repeats: int = 5, steps: int = 40) -> list[float]:
+    """What a step of each racer costs alone, one seed, measured here and now: median of a few short runs."""
+    found = []
+    for contender in config.racers:
+        alone = Config(config.task, (contender,), max(config.steps, (repeats + 1) * steps), config.batch, config.seeds[:1])
+        now, times = start(alone), []
+        for _ in range(repeats + 1):
+            began = time.perf_counter()
+            now, _ = advance(alone, now, steps, RECORDING)
+            times.append((time.perf_counter() - began) / steps)
+        found.append(median(times[1:]))
+    return found
