@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from core.edits import EDITS, MOMENTS
 from core.optimizers import RULES, Rule
 from core.schedules import SCHEDULES
-from core.spec import Hyper, complete
+from core.spec import Hyper, complete, is_number
 from core.tasks import TASKS, Task, build
 
 Settings = tuple[tuple[str, Any], ...]
@@ -141,8 +141,11 @@ class Config:
         if examples is not None and self.batch > examples:
             raise ValueError(f"batch is {self.batch}, but must be at most {examples}, the size of the training data.")
         for edit in self.edits:
-            if not 0 <= edit.racer < len(self.racers) or not 0 <= edit.step < self.steps:
-                raise ValueError(f"An edit at step {edit.step} of racer {edit.racer} lies outside this race.")
+            for what, value, end in (("step", edit.step, self.steps), ("racer", edit.racer, len(self.racers))):
+                if type(value) is not int or not 0 <= value < end:
+                    raise ValueError(
+                        f"The {what} of an edit is {repr(value)[:40]}, but must be a whole number from 0 to {end - 1}."
+                    )
             if edit.what.name == "set":
                 hypers = self.racers[edit.racer].spec.hypers
                 complete(hypers, {edit.what.get("setting"): edit.what.get("value")}, self.racers[edit.racer].rule)
@@ -213,7 +216,7 @@ class Config:
                 seeds=data["seeds"],
                 edits=[edit(e["step"], e["racer"], e["what"]["name"], **e["what"]["settings"]) for e in data["edits"]],
             )
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        except (KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
             raise ValueError(f"This is not a race: {error}") from error
 
     def key(self) -> str:
@@ -252,16 +255,22 @@ def racer(
     )
 
 
-def edit(step: int, racer: int, what: str, **settings: object) -> Edit:
-    """An edit, checked: `edit(100, 0, "scale_gradient", factor=100.0)`."""
+def edit(step: int, racer: int, what: str, /, **settings: object) -> Edit:
+    """An edit, checked: `edit(100, 0, "scale_gradient", factor=100.0)`.
+
+    Raises:
+        ValueError: unknown edit, or not its settings; where it lies is checked by the race.
+    """
     _one_of("edit", what, EDITS)
     kinds = EDITS[what].settings
     if set(settings) != set(kinds):
         raise ValueError(f"The edit {what!r} takes {', '.join(kinds)}, not {', '.join(settings) or 'nothing'}.")
     for name, value in settings.items():
-        number = isinstance(value, (int, float)) and not isinstance(value, bool) and np.isfinite(value)
-        if not (isinstance(value, str) if kinds[name] is str else number):
-            raise ValueError(f"{name} of the edit {what!r} is {value!r}, but must be a {kinds[name].__name__}.")
+        if not (isinstance(value, str) if kinds[name] is str else is_number(value)):
+            wanted = "a word" if kinds[name] is str else "a finite number"
+            raise ValueError(f"{name} of the edit {what!r} is {repr(value)[:40]}, but must be {wanted}.")
+        if kinds[name] is int and (value != int(value) or value < 0):  # type: ignore[call-overload, operator]
+            raise ValueError(f"{name} of the edit {what!r} is {value!r}, but must be a whole number of at least 0.")
     if what == "reset":
         _one_of("reset", str(settings["what"]), MOMENTS)
     return Edit(step, racer, Choice(what, tuple((name, kind(settings[name])) for name, kind in kinds.items())))
@@ -308,10 +317,10 @@ def _schedule(name: str, settings: Mapping[str, object]) -> Choice:
     values = settings.get("values")
     if set(settings) != {"values"} or not isinstance(values, (list, tuple)) or not values:
         raise ValueError(f"The schedule {name!r} takes a list of values, not {dict(settings)!r}.")
-    numbers = tuple(float(value) for value in values)
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"The values of the schedule {name!r} must be finite numbers.")
-    return Choice(name, (("values", numbers),))
+    for value in values:
+        if not is_number(value):
+            raise ValueError(f"A value of the schedule {name!r} is {repr(value)[:40]}, but must be a finite number.")
+    return Choice(name, (("values", tuple(float(value) for value in values)),))
 
 
 def _racer_from(data: Mapping[str, Any]) -> Racer:

@@ -7,13 +7,20 @@ parameter, the validation and the help text. A `Layout` names the tensors that o
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeGuard
 
 from torch import Tensor, cat
 
 Value = float | int | bool | str
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number: no switch, no text, and no whole number too large for a float."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 _DECADE = (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
@@ -77,13 +84,13 @@ class Hyper:
             if isinstance(value, (bool, int, float)) and value in (0, 1):
                 return bool(value)
             raise self._refusal(value)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if not is_number(value):
             raise self._refusal(value)
         number = float(value)
         low, high = self._ends
         inside = low < number if self.open_minimum else low <= number
         inside = inside and (number < high if self.open_maximum else number <= high)
-        if not math.isfinite(number) or not inside or (kind is int and number != int(number)):
+        if not inside or (kind is int and number != int(number)):
             raise self._refusal(value)
         return int(number) if kind is int else number
 
@@ -107,7 +114,7 @@ class Hyper:
 
     def _refusal(self, value: object) -> ValueError:
         whole = "a whole number " if type(self.default) is int else ""
-        return ValueError(f"{self.title} ({self.name}) is {value!r}, but must be {whole}{self.domain}.")
+        return ValueError(f"{self.title} ({self.name}) is {repr(value)[:40]}, but must be {whole}{self.domain}.")
 
 
 def complete(hypers: Iterable[Hyper], given: Mapping[str, object], owner: str) -> tuple[tuple[str, Value], ...]:

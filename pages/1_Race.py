@@ -179,7 +179,7 @@ def shared_row(now: Stage) -> None:
     def key(what: str) -> str:
         return f"{now.generation}.{what}"
 
-    with st.container(key="shared", horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(key="shared", horizontal=True, vertical_alignment="center", gap="xsmall"):
         st.html('<h1 class="dl-brand">Descent Lab</h1>', width="content")
         choice("Problem", "task", {name: kind.label for name, kind in TASKS.items()}, config.task.name, key("task"),
                shared_changed, help="What the network learns; each problem has its own data and network.")  # fmt: skip
@@ -247,7 +247,7 @@ def arena() -> None:
         st.caption(PRESETS[now.preset].sentence)
     with st.container(key="arena"):
         left, right = st.columns([1, 3.15], gap="medium")
-        with left:
+        with left, st.container(key="cards"):
             for slot, contender, name in zip(shown.slots, config.racers, labels(config), strict=True):
                 card(slot, contender, name, now.generation, racer_changed,
                      accuracy=config.build_task().accuracy, alone=len(config.racers) == 1)  # fmt: skip

@@ -16,12 +16,20 @@ export function lossChart(data) {
   return { id: "loss", track: "loss", field: "", label: data.loss_label, log: data.loss_log, levels: data.levels, capped: true };
 }
 
-/** Where the two plots lie in a figure of this width, in pixels. `labels`: width of the widest name and value. */
-export function geometry(width, labels = 0) {
+const SPARE = 860; // px of a window that the wide figure, at its least, leaves nothing of
+
+/**
+ * Where the two plots lie in a figure of this width, in pixels. `labels`: width of the widest name and value;
+ * `window`: height of the browser's window: what is spare makes wide plots taller, so that a class can read them.
+ */
+export function geometry(width, labels = 0, window = 0) {
   const narrow = width < 640;
   const left = narrow ? 46 : 52;
   const right = width - (narrow ? 18 : Math.min(Math.max(labels + 14, 110), 220));
-  const [above, upper, between, lower, below] = narrow ? [24, 264, 42, 118, 26] : [26, 314, 46, 148, 26];
+  const spare = narrow ? 0 : Math.min(Math.max(window - SPARE, 0), 400);
+  const [above, upper, between, lower, below] = narrow
+    ? [24, 264, 42, 118, 26]
+    : [26, 314 + Math.round(0.65 * spare), 46, 148 + Math.round(0.35 * spare), 26];
   return {
     width, narrow, left, right,
     height: above + upper + between + lower + below,
@@ -126,8 +134,9 @@ function extremes(row, begin, end, width) {
     let low = -1;
     let high = -1;
     for (let i = Math.max(bin, begin); i < Math.min(bin + width, end); i++) {
-      if (low < 0 || row[i] < row[low]) low = i;
-      if (high < 0 || row[i] > row[high]) high = i;
+      // A NaN (no comparison with it holds) stays only in a bin without numbers.
+      if (low < 0 || row[i] < row[low] || Number.isNaN(row[low])) low = i;
+      if (high < 0 || row[i] > row[high] || Number.isNaN(row[high])) high = i;
     }
     indices.push(Math.min(low, high));
     if (low !== high) indices.push(Math.max(low, high));

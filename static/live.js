@@ -104,9 +104,13 @@ class Live {
   // -------------------------------------------------------------- messages from Python
 
   update(component) {
-    const { data } = component;
     this.component = component;
     this.asked = null;
+    // What never changes in a race is sent until the browser has said that it holds some of it.
+    const { race, ...news } = component.data;
+    if (race) this.race = { ...race, run: news.run };
+    if (this.race?.run !== news.run) return this.ask(news.run, {});
+    const data = { ...this.race, ...news };
     const previous = this.store;
     if (previous?.run === data.run) {
       // An answer without news means the trainer is busy: ask again in a moment, not at once.
@@ -299,7 +303,7 @@ class Live {
     const { store, charts } = this;
     const names = namesOf(store.racers);
     const measure = (name, text) => this.measure(name, text);
-    const box = geometry(this.width, Math.max(...names.map((name) => measure(name, "0.00000"))));
+    const box = geometry(this.width, Math.max(...names.map((name) => measure(name, "0.00000"))), innerHeight);
     this.drawn = scene({
       store, ghost: this.ghost, charts, ranges: this.ranges.map((r) => r.now), head: this.head, axis: this.axis,
       zoom: this.zoom, detail: this.detail, theme: this.theme, box, measure,
@@ -391,6 +395,7 @@ class Live {
   result(index, field) {
     const at = (line) => (line ? valueAt(line, line.mid, this.head) : NaN);
     if (field === "loss") return significant(at(this.store.line(index, "loss", "")));
+    if (field === "test") return (this.head >= this.store.steps && this.data.tests[this.store.racers[index].id]) || "–";
     if (field === "second") return percent(at(this.store.line(index, "eval", "val_acc")));
     const failure = this.store.failure(this.store.racers[index].id, this.head);
     if (!failure) return "";
@@ -449,8 +454,12 @@ class Live {
     const ahead = (store.reach - this.head) / this.rate; // seconds of play
     if (this.rate !== Infinity && ahead >= (this.playing ? 0.6 : 1)) return;
     this.asked = now;
+    this.ask(store.run, store.have);
+  }
+
+  ask(run, have) {
     this.counts.pulls++;
-    this.component.setTriggerValue("pull", { run: store.run, have: store.have, at: this.counts.pulls });
+    this.component.setTriggerValue("pull", { run, have, at: this.counts.pulls });
   }
 
   // -------------------------------------------------------------- the viewer

@@ -73,6 +73,8 @@ def _plan(racer: Racer) -> str:
     if racer.schedule.name != "constant":
         settings = dict(racer.schedule.settings)
         words = f"rate × {number_text(settings['factor'])} every {number_text(settings['every'])}"
+    if not racer.spec.slots:
+        return f"{words} · remembers nothing"
     when = ""
     if racer.reset.what != "nothing":
         when = f" every {number_text(racer.reset.every)}" if racer.reset.every else " at each decay"

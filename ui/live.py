@@ -91,18 +91,12 @@ def leave(shown: Scenario) -> None:
 
 
 def _message(shown: Scenario, race: Race, run: str, held: Held) -> dict[str, Any]:
-    config, names = shown.config, labels(shown.config)
+    """What the browser does not hold yet; what never changes in a race goes with its first samples only."""
     ids = [f"r{slot}" for slot in shown.slots]
     counts = dict(race.held)
     verdicts = race.verdicts[held.count("verdict") :]
-    return describe(config) | {
+    message = {
         "run": run,
-        "generation": _problem(shown),
-        "racers": [
-            {"id": id, "label": name, "color": slot}
-            for id, name, slot in zip(ids, names, shown.slots, strict=True)
-        ],
-        "palette": RACERS,
         "blocks": [
             _block(name, race, held.count(name), counts[name]) for name in TRACKS if counts[name] > held.count(name)
         ],
@@ -118,6 +112,18 @@ def _message(shown: Scenario, race: Race, run: str, held: Held) -> dict[str, Any
         "seconds": None if race.seconds is None else dict(zip(ids, race.seconds, strict=True)),
         "view": {"chart": shown.view.chart, "x": shown.view.x, "speed": shown.view.speed},
         "problem": race.problem,
+    }
+    return message if held.count("loss") else message | {"race": _race(shown, ids)}
+
+
+def _race(shown: Scenario, ids: list[str]) -> dict[str, Any]:
+    names = labels(shown.config)
+    return describe(shown.config) | {
+        "generation": _problem(shown),
+        "racers": [
+            {"id": id, "label": name, "color": slot} for id, name, slot in zip(ids, names, shown.slots, strict=True)
+        ],
+        "palette": RACERS,
     }
 
 

@@ -75,7 +75,7 @@ def _spirals() -> Scenario:
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset("Each tuned", "Every optimizer at the rate that suits it: how much of the difference is left?", default),
+        Preset("A fair race", "Every optimizer at the rate that suits it: how much of the difference is left?", default),
         Preset("Adam at SGD's rate", "The rate at which SGD is at its best, given to Adam.", _sgd_rate),
         Preset("SGD at Adam's rate", "The rate at which Adam is at its best, given to SGD.", _adam_rate),
         Preset("Out of the box", "Five optimizers as their library makes them, nothing tuned.", _out_of_the_box),

@@ -21,7 +21,10 @@ function race({ diverges = false, run = "a", steps = STEPS } = {}) {
   const data = {
     run, generation: 1, steps, trained: steps, seeds: 8, seconds: null,
     racers: [{ id: "r1", label: "SGD", color: 0, note: "0.1" }, { id: "r2", label: "Adam", color: 2, note: "0.003" }],
-    tracks: { loss: { at, fields: ["raw", "mid", "lo", "hi"] }, eval: { at: evalAt, fields: ["val_acc.mid", "val_acc.lo", "val_acc.hi"] } },
+    tracks: {
+      loss: { at: { first: 1, stride: 1, count: steps, last: steps }, fields: ["raw", "mid", "lo", "hi"] },
+      eval: { at: { first: 0, stride: steps / 50, count: 51, last: steps }, fields: ["val_acc.mid", "val_acc.lo", "val_acc.hi"] },
+    },
     blocks: [{ track: "loss", from: 0, to: steps, b64: b64(rows) },
              { track: "eval", from: 0, to: 51, b64: b64(Array(6).fill(climbs)) }],
     marks: diverges ? [{ racer: "r2", step: 41, kind: "diverged", text: "Adam diverged" }] : [],
@@ -140,6 +143,8 @@ test("racers of one name are told apart by their note", () => {
 
 test("the figure keeps its height limits and its right margin", () => {
   assert.ok(geometry(1040).height <= 565);
+  assert.equal(geometry(1040, 0, 960).height - geometry(1040).height, 100);
+  assert.equal(geometry(366, 0, 2000).height, geometry(366).height);
   assert.equal(geometry(1040).width - geometry(1040).right, 110);
   assert.ok(geometry(366).narrow);
 });

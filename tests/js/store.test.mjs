@@ -11,9 +11,9 @@ function message(blocks = [], more = {}) {
     run: "a", generation: 1, steps: 10, seeds: 1, trained: 0, blocks, verdicts: { from: 0, items: [] }, marks: [], seconds: null,
     racers: [{ id: "r1", label: "SGD", color: 0 }, { id: "r2", label: "Adam", color: 2 }],
     tracks: {
-      loss: { at: { first: 1, stride: 1, count: 10 }, fields: ["raw", "mid", "lo", "hi"] },
-      eval: { at: [0, 5, 10], fields: ["val_acc.mid", "val_acc.lo", "val_acc.hi"] },
-      probe: { at: [1, 5, 9], fields: ["evaluations"] },
+      loss: { at: { first: 1, stride: 1, count: 10, last: 10 }, fields: ["raw", "mid", "lo", "hi"] },
+      eval: { at: { first: 0, stride: 5, count: 3, last: 10 }, fields: ["val_acc.mid", "val_acc.lo", "val_acc.hi"] },
+      probe: { at: { first: 1, stride: 4, count: 3, last: 10 }, fields: ["evaluations"] },
     },
     ...more,
   };
@@ -31,6 +31,12 @@ test("decode reads little-endian float32, NaN included", () => {
 
 test("countUpTo counts entries at or below", () => {
   assert.deepEqual([0, 1, 4, 9].map((x) => countUpTo([1, 4, 4, 8], x)), [0, 1, 3, 4]);
+});
+
+test("a grid is evenly spaced, but for its last step", () => {
+  const store = new Store(message());
+  assert.deepEqual([...store.tracks.probe.at], [1, 5, 10]);
+  assert.equal(store.tracks.loss.at.at(-1), 10);
 });
 
 test("blocks land in their rows", () => {
