@@ -37,6 +37,7 @@ class History:
     def of(config: Config, records: Sequence[Records]) -> History:
         """Join records of consecutive slices, oldest first."""
         last = records[-1]
+        test = next((piece.test for piece in reversed(records) if piece.test), {})  # an empty slice may come after it
 
         def joined(arrays: Sequence[Array]) -> Array:
             return by_racer(config, np.concatenate(arrays))
@@ -51,7 +52,7 @@ class History:
             tables([r.probes for r in records]),
             np.concatenate([np.asarray(r.evals_at, dtype=np.int64) for r in records]),
             tables([r.evals for r in records]),
-            {name: by_racer(config, values) for name, values in last.test.items()},
+            {name: by_racer(config, values) for name, values in test.items()},
             by_racer(config, last.stopped), by_racer(config, last.reason), by_racer(config, last.blown),
         )  # fmt: skip
 

@@ -142,7 +142,7 @@ def rmsprop(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     """
     g = decayed(ctx, h)
     v = ema(s.v, g * g, h.alpha)
-    mean = ema(s.mean, g, h.alpha) if h.uses("centered") else s.mean
+    mean = ema(s.mean, g, h.alpha)  # also where it is not subtracted: an edit may ask for it at any step
     root = (v - h.centered * mean * mean).sqrt() if h.uses("centered") else v.sqrt()
     scaled = g / (root + h.eps)
     m = h.momentum * s.m + scaled if h.uses("momentum") else scaled
@@ -267,7 +267,7 @@ RULES: Mapping[str, Rule] = {
         ),
         Rule(
             "rmsprop", "RMSprop", rmsprop,
-            (_rate(0.01), _ALPHA, _decay("momentum", "Momentum μ", 0.0, "Heavy ball on top of the scaled gradient."),
+            (_rate(0.01), _ALPHA, _decay("momentum", "μ", 0.0, "Momentum: a heavy ball on top of the scaled gradient; 0 is usual."),
              _CENTERED, _eps(1e-8), _COUPLED, CLIP),
             r"v \leftarrow \alpha v + (1-\alpha)\,g^2,\quad m \leftarrow \mu m + \frac{g}{\sqrt{v} + \epsilon},\quad "
             r"p \leftarrow p - \eta\,m",

@@ -8,6 +8,7 @@ into slices: all that happens at a step is a function of the config, the state a
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,8 +28,11 @@ from core.probes import PROBES, Look
 from core.spec import Layout
 from core.tasks import Batch, Task
 
+# MKL rounds a product by where its operands lie in memory, and so a run by its place in the table, unless it is told
+# not to; it reads this at the first product of a process. Measured cost: 0 to 5% of a step.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
+
 CHUNK_ROWS = 64  # rows that run all their steps together: more fall out of the processor's cache
-SMOOTHING = 0.95  # decay of the smoothed loss: a mean of about the last 20 steps
 BLOWN_UP = 1.5  # a smoothed loss this many times above both its start and pure guessing is called blown up
 
 RUNNING, LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE = 0, 1, 2
@@ -69,7 +73,7 @@ class State:
     stopped: Tensor  # [R], the step at which the row diverged, or -1
     reason: Tensor  # [R], a key of REASONS
     first_loss: Tensor  # [R]
-    smooth: Tensor  # [R], exponential moving average of the loss, not yet divided by `1 - SMOOTHING^step`
+    smooth: Tensor  # [R], exponential moving average of the loss, not yet divided by `1 - smoothing^step`
     blown: Tensor  # [R], the first step at which the row was blown up, or -1
 
 
@@ -116,7 +120,7 @@ def advance(
 
     The state that is given is not changed. Beyond the end of the race nothing happens. A row whose loss or weights
     stop being finite is frozen at its last finite values and marked; its neighbours are bit-identical to a race
-    without it.
+    without it (of a batch of 1, only where neither race leaves a row alone in its chunk).
 
     Raises:
         ValueError: `steps` is negative.
@@ -183,11 +187,16 @@ class _Settings(SimpleNamespace):
 
 
 def _settings(config: Config, racers: Sequence[int], rule: Rule, like: Tensor) -> _Settings:
+    changing = config.changing()
+
+    def first(racer: int, name: str) -> float:
+        """The value at step 0, from which a slot may start; later ones are put in place by `_Block.schedule`."""
+        return float(config.values(racer, name, 0, 1)[0] if name in changing else config.racers[racer].get(name))
+
     columns = {
-        hyper.name: torch.tensor([[float(config.racers[r].get(hyper.name))] for r in racers], dtype=torch.float64).to(like)
+        hyper.name: torch.tensor([[first(r, hyper.name)] for r in racers], dtype=torch.float64).to(like)
         for hyper in rule.hypers
     }
-    changing = config.changing()
     used = frozenset(name for name, column in columns.items() if name in changing or bool(column.any()))
     return _Settings(**columns, used=used)
 
@@ -473,7 +482,7 @@ def _collect(plan: _Plan, state: State, chunks: list[_Chunk], count: int) -> tup
     guess = -math.inf if plan.task.guess is None else plan.task.guess
     level = np.maximum(first_loss.numpy(), guess)
     bound = level + (BLOWN_UP - 1) * np.abs(level)  # above the level for a negative one too
-    smooth, last, blown = _smooth(state, losses.numpy(), bound)
+    smooth, last, blown = _smooth(plan.task.smoothing, state, losses.numpy(), bound)
     like = state.smooth
     probes_at, probes = series(lambda chunk: chunk.probes)
     evals_at, evals = series(lambda chunk: chunk.evals)
@@ -496,17 +505,17 @@ def _stacked(losses: list[Tensor], p: Tensor) -> Tensor:
     return torch.stack(losses) if losses else p.new_empty(0, len(p))
 
 
-def _smooth(state: State, losses: Array, bound: Array) -> tuple[Array, Array, NDArray[np.int64]]:
+def _smooth(decay: float, state: State, losses: Array, bound: Array) -> tuple[Array, Array, NDArray[np.int64]]:
     """Smoothed losses `[n, R]`, the average carried on `[R]`, and where a row first was blown up.
 
-    `s_t = SMOOTHING s_{t-1} + (1 - SMOOTHING) loss_t`, divided by `1 - SMOOTHING^t` so that it starts at the loss.
+    `s_t = decay s_{t-1} + (1 - decay) loss_t`, divided by `1 - decay^t` so that it starts at the loss.
     """
     carried, blown = state.smooth.cpu().numpy(), state.blown.cpu().numpy().copy()
     if not len(losses):
         return losses, carried, blown
-    averages, _ = lfilter([1 - SMOOTHING], [1, -SMOOTHING], losses, axis=0, zi=SMOOTHING * carried[None])
+    averages, _ = lfilter([1 - decay], [1, -decay], losses, axis=0, zi=decay * carried[None])
     steps = np.arange(state.step + 1, state.step + len(losses) + 1)
-    smooth = averages / (1 - SMOOTHING**steps)[:, None]
+    smooth = averages / (1 - decay**steps)[:, None]
     above = smooth > bound
     newly = above.any(axis=0) & (blown < 0)
     blown[newly] = steps[above.argmax(axis=0)[newly]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -14,13 +15,15 @@ from core.schedules import SCHEDULES
 from core.tasks import TASKS
 from ui import limits, live, style
 from ui.card import card
-from ui.controls import choice, number_text, setting
+from ui.controls import choice, setting
 from ui.names import labels
+from ui.numbers import number_text
 from ui.presets import PRESETS
 from ui.scenario import AXES, FIRST_SEED, SEEDS, SPEEDS, Scenario, read, write
 from ui.settings import DEFAULTS, SAME, TUNED, each_tuned, library_defaults, newcomer, same_rate, setting_of
 
 STAGE, CHART = "race", "race-chart"
+HINT = "Each name above is a race worth a look. Move any slider: a new race starts at once, from the same first guess."
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,10 @@ class Stage:
     generation: int = 0  # of the widgets: a change that does not come from a widget makes new ones
     notes: tuple[str, ...] = ()
     preset: str | None = None
+    scene: int = 0  # a preset or a link is a new scene; a slider moved is the same one
     held: live.Held = live.Held()
     address: Mapping[str, str] | None = None  # as last written
+    drawn: tuple[Any, ...] = ()  # what the widgets last showed
 
 
 def stage() -> Stage:
@@ -44,24 +49,33 @@ def put(**changes: Any) -> None:
     st.session_state[STAGE] = replace(stage(), **changes)
 
 
-def show(shown: Scenario, *, anew: bool = True, preset: str | None = None) -> None:
+def show(shown: Scenario, *, anew: bool = True, preset: str | None = None, scene: bool = False) -> None:
     """Turn to another scenario; `anew` where the widgets do not know of it yet."""
     now = stage()
     if shown.config != now.shown.config:
         live.leave(now.shown)
-    put(shown=shown, generation=now.generation + anew, notes=(), preset=preset)
+    put(shown=shown, generation=now.generation + anew, notes=(), preset=preset, scene=now.scene + scene)
 
 
 def attempt(change: Any, *, anew: bool) -> None:
     """Make the change; what the core refuses is said in its own words, and the race stays as it is."""
     try:
-        show(change(stage().shown), anew=anew)
+        shown = change(stage().shown)
+        if shown != stage().shown:
+            show(shown, anew=anew)
     except ValueError as error:
         put(notes=(str(error),), generation=stage().generation + 1)
 
 
-def racer_changed(slot: int, what: str, value: Any) -> None:
+def current(generation: int) -> bool:
+    """Whether widgets of a generation may still speak: the browser can report one that has just been replaced."""
+    return generation == stage().generation
+
+
+def racer_changed(generation: int, slot: int, what: str, value: Any) -> None:
     """A card's widget or button."""
+    if not current(generation):
+        return
     shown = stage().shown
     chosen = shown.config.racers[shown.slots.index(slot)]
     if what == "remove":
@@ -84,11 +98,13 @@ def changed(chosen: Racer, what: str, value: Any) -> Racer:
         return _scheduled(chosen, value, defaults)
     if what.startswith("schedule."):
         name = what.removeprefix("schedule.")
+        if name not in dict(chosen.schedule.settings):  # of a schedule that has just been replaced
+            return chosen
         return _scheduled(chosen, chosen.schedule.name, dict(chosen.schedule.settings) | {name: value})
     if what == "reset":
         return replace(chosen, reset=Reset(value, chosen.reset.every if value != "nothing" else 0))
     if what in ("reset_when", "reset_every"):
-        return replace(chosen, reset=Reset(chosen.reset.what, value))
+        return replace(chosen, reset=Reset(chosen.reset.what, value if chosen.reset.what != "nothing" else 0))
     return chosen.but(**{what: value})
 
 
@@ -108,8 +124,10 @@ def add(contender: Racer | None = None) -> None:
     attempt(lambda s: s.with_racer(slot, contender or newcomer(s.config, rule)), anew=True)
 
 
-def shared_changed(name: str, value: Any) -> None:
+def shared_changed(generation: int, name: str, value: Any) -> None:
     """Something all racers share: a race whose rates were tuned stays tuned where the new setting was, too."""
+    if not current(generation):
+        return
 
     def change(shown: Scenario) -> Scenario:
         config = shown.config
@@ -143,7 +161,9 @@ def asked(config: Config | None) -> None:
 
 
 def preset_chosen(name: str) -> None:
-    show(PRESETS[name].make(), preset=name)
+    """A preset decides all but how the viewer likes to look: speed and axis stay."""
+    made, view = PRESETS[name].make(), stage().shown.view
+    show(replace(made, view=replace(made.view, x=view.x, speed=view.speed)), preset=name, scene=True)
 
 
 def pulled() -> None:
@@ -179,30 +199,33 @@ def shared_row(now: Stage) -> None:
     def key(what: str) -> str:
         return f"{now.generation}.{what}"
 
+    def tell(name: str, value: Any) -> None:
+        shared_changed(now.generation, name, value)
+
     with st.container(key="shared", horizontal=True, vertical_alignment="center", gap="xsmall"):
         st.html('<h1 class="dl-brand">Descent Lab</h1>', width="content")
         choice("Problem", "task", {name: kind.label for name, kind in TASKS.items()}, config.task.name, key("task"),
-               shared_changed, help="What the network learns; each problem has its own data and network.")  # fmt: skip
+               tell, help="What the network learns; each problem has its own data and network.")  # fmt: skip
         with st.popover(task.network, key=key("network"), on_change="rerun", help="Network, data and seeds") as more:
             if more.open:
                 st.caption(f"{task.about}. Every racer has the same initial weights and the same data order "
                            f"for the same seed: the seeds are {config.seeds[0]} to {config.seeds[-1]}.")  # fmt: skip
                 for hyper in TASKS[config.task.name].hypers:
                     setting(hyper, config.task.get(hyper.name), key(f"task.{hyper.name}"),
-                            lambda name, value: shared_changed(f"task.{name}", value))  # fmt: skip
+                            lambda name, value: tell(f"task.{name}", value))  # fmt: skip
                 st.number_input("First seed", FIRST_SEED.low, FIRST_SEED.high, config.seeds[0], key=key("seed"),
-                                help=FIRST_SEED.help, on_change=_seed_changed, args=(key("seed"),))  # fmt: skip
+                                help=FIRST_SEED.help, on_change=_seed_changed, args=(now.generation, key("seed")))  # fmt: skip
         stops = {stop: number_text(stop) for stop in STEPS.stops()}
-        choice("Steps", "steps", stops, config.steps, key("steps"), shared_changed, help=STEPS.help)
+        choice("Steps", "steps", stops, config.steps, key("steps"), tell, help=STEPS.help)
         if task.examples is not None:
-            choice("Batch", "batch", BATCH.stops(), config.batch, key("batch"), shared_changed, help=BATCH.help)
-        choice("Seeds", "seeds", SEEDS.stops(), len(config.seeds), key("seeds"), shared_changed, help=SEEDS.help)
+            choice("Batch", "batch", BATCH.stops(), config.batch, key("batch"), tell, help=BATCH.help)
+        choice("Seeds", "seeds", SEEDS.stops(), len(config.seeds), key("seeds"), tell, help=SEEDS.help)
         st.space("stretch")
         _questions(now, key)
 
 
-def _seed_changed(key: str) -> None:
-    shared_changed("seed", int(st.session_state[key]))
+def _seed_changed(generation: int, key: str) -> None:
+    shared_changed(generation, "seed", int(st.session_state[key]))
 
 
 def _questions(now: Stage, key: Any) -> None:
@@ -224,13 +247,22 @@ def presets_row(now: Stage) -> None:
         for name, preset in PRESETS.items():
             st.button(name, key=f"preset.{name}", help=preset.sentence, type="tertiary",
                       on_click=preset_chosen, args=(name,))  # fmt: skip
+        st.caption(PRESETS[now.preset].sentence if now.preset else HINT)
+
+
+def visible(now: Stage) -> tuple[Any, ...]:
+    """All of the stage that the widgets show."""
+    return now.shown.config, now.generation, now.notes, now.preset
 
 
 @st.fragment
 def chart() -> None:
     """The live chart; an acknowledgement of the browser reruns this and nothing else."""
     now = stage()
-    live.chart(CHART, now.shown, pulled, viewed, now.held)
+    # A click that reaches the server together with an acknowledgement may rerun only one of the two fragments.
+    if now.drawn != visible(now):
+        st.rerun()
+    live.chart(CHART, now.shown, pulled, viewed, now.held, now.scene)
     address()
 
 
@@ -238,18 +270,19 @@ def chart() -> None:
 def arena() -> None:
     """All of the page: a change of any setting reruns it, and with it the chart."""
     now = stage()
+    put(drawn=visible(now))
     config, shown = now.shown.config, now.shown
     shared_row(now)
     presets_row(now)
-    for note in now.notes:
-        st.warning(note)
-    if now.preset:
-        st.caption(PRESETS[now.preset].sentence)
+    # Always there, full or empty: a fragment that changes its place on the page loses what is on its way to it.
+    with st.container(key="notes"):
+        if now.notes:
+            st.warning("\n\n".join(now.notes))
     with st.container(key="arena"):
         left, right = st.columns([1, 3.15], gap="medium")
         with left, st.container(key="cards"):
             for slot, contender, name in zip(shown.slots, config.racers, labels(config), strict=True):
-                card(slot, contender, name, now.generation, racer_changed,
+                card(slot, contender, name, now.generation, partial(racer_changed, now.generation),
                      accuracy=config.build_task().accuracy, alone=len(config.racers) == 1)  # fmt: skip
             if len(config.racers) < limits.RACERS:
                 st.button("Add a racer", key=f"{now.generation}.add", icon=":material/add:", on_click=add,
@@ -262,8 +295,8 @@ def main() -> None:
     arrived = st.query_params.to_dict()
     if STAGE not in st.session_state or arrived != stage().address:
         shown, notes = read(arrived)
-        generation = stage().generation + 1 if STAGE in st.session_state else 0
-        st.session_state[STAGE] = Stage(shown, generation, tuple(notes))
+        old = st.session_state.get(STAGE, Stage(shown, -1, scene=-1))
+        st.session_state[STAGE] = Stage(shown, old.generation + 1, tuple(notes), scene=old.scene + 1)
     style.sheet()
     arena()
 

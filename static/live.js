@@ -399,7 +399,9 @@ class Live {
     if (field === "second") return percent(at(this.store.line(index, "eval", "val_acc")));
     const failure = this.store.failure(this.store.racers[index].id, this.head);
     if (!failure) return "";
-    return failure.kind === "blown" ? "blown up" : failureText(failure);
+    if (failure.kind !== "blown") return failureText(failure);
+    // Some come back: blown up is said of a racer that is so now.
+    return at(this.store.line(index, "loss", "")) > failure.bound ? "blown up" : "";
   }
 
   /** The hovered line, the readout, and the stretch being dragged. */
@@ -449,10 +451,14 @@ class Live {
   /** Asks for the next slice if it will be needed soon and no question is open. */
   pull(now) {
     const { store } = this;
-    if (!this.awake || document.hidden || store.complete || now < this.restUntil) return;
+    const measuring = this.view.x === "seconds" && !store.seconds;
+    if (!this.awake || document.hidden || (store.complete && !measuring) || now < this.restUntil) return;
     if (this.asked && now - this.asked < ANSWER) return;
+    // A pull that reaches Streamlit in mid-run is answered back to back with that run's end, and Streamlit then
+    // forgets to take away what that run no longer shows.
+    if (document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === "running") return;
     const ahead = (store.reach - this.head) / this.rate; // seconds of play
-    if (this.rate !== Infinity && ahead >= (this.playing ? 0.6 : 1)) return;
+    if (!measuring && this.rate !== Infinity && ahead >= (this.playing ? 0.6 : 1)) return;
     this.asked = now;
     this.ask(store.run, store.have);
   }

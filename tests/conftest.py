@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, WebSocket, sync_playwright
 
 torch.set_num_threads(1)
 
@@ -104,9 +104,20 @@ def console_errors() -> list[str]:
 
 
 @pytest.fixture
-def page(browser: Browser, server: str, console_errors: list[str]) -> Iterator[Callable[..., Page]]:
+def received() -> list[int]:
+    """Bytes of each message that the pages of this test were sent over their websockets."""
+    return []
+
+
+@pytest.fixture
+def page(
+    browser: Browser, server: str, console_errors: list[str], received: list[int]
+) -> Iterator[Callable[..., Page]]:
     """A function that opens a path of the app: ``page("/", width=390, height=844, dark=True)``."""
     contexts: list[BrowserContext] = []
+
+    def listen(socket: WebSocket) -> None:
+        socket.on("framereceived", lambda payload: received.append(len(payload)))
 
     def open_page(path: str = "/", *, width: int = 1440, height: int = 900, dark: bool = False) -> Page:
         context = browser.new_context(
@@ -114,6 +125,7 @@ def page(browser: Browser, server: str, console_errors: list[str]) -> Iterator[C
         )
         contexts.append(context)
         opened = context.new_page()
+        opened.on("websocket", listen)
         opened.on("pageerror", lambda error: console_errors.append(str(error)))
         opened.on(
             "console",

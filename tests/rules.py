@@ -60,11 +60,7 @@ def _shampoo_slots(layout: Layout) -> tuple[Slot, ...]:
 
         return Slot(f"{side}_{name}", reset=start, shape=lambda layout: (n, n))
 
-    return tuple(
-        square(side, name, n)
-        for name, shape in layout.shapes
-        for side, n in zip("LR", shape, strict=True)
-    )
+    return tuple(square(side, name, n) for name, shape in layout.shapes for side, n in zip("LR", shape, strict=True))
 
 
 def _itself(p: Tensor) -> Tensor:

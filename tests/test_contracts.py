@@ -41,7 +41,9 @@ class Plain:
 
     def network(self, p: Tensor, x: Tensor) -> Tensor:
         """Logits `[batch, classes]` of inputs `[batch, features]`."""
-        tensors = [part.view(shape) for part, (_, shape) in zip(p.split(self.task.layout.sizes), self.shapes, strict=True)]
+        tensors = [
+            part.view(shape) for part, (_, shape) in zip(p.split(self.task.layout.sizes), self.shapes, strict=True)
+        ]
         for weight, bias in zip(tensors[::2], tensors[1::2], strict=True):
             x = functional.linear(x, weight, bias.flatten())
             x = x.relu() if weight is not tensors[-2] else x
@@ -196,7 +198,9 @@ def test_a_rule_may_ask_about_some_of_its_rows(monkeypatch: pytest.MonkeyPatch) 
         assert loss.shape == (len(rows),)
         return ctx.g, {}, {}
 
-    monkeypatch.setitem(RULES, "asks", Rule("asks", "Asks", asks, (*LATER["sam"].hypers[:1], LATER["sam"].hypers[2]), "", "", ""))  # type: ignore[arg-type]
+    monkeypatch.setitem(
+        RULES, "asks", Rule("asks", "Asks", asks, (*LATER["sam"].hypers[:1], LATER["sam"].hypers[2]), "", "", "")
+    )  # type: ignore[arg-type]
     config = race(TASK, [racer("adam"), racer("asks", lr=0.1)], steps=3, batch=BATCH, seeds=4)
     state, _ = trained(config, (3,))
     for asked, given in seen:

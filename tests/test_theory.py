@@ -168,7 +168,9 @@ def test_heavy_ball_reaches_its_best_rate() -> None:
 def test_first_adam_step_is_the_rate_times_the_sign() -> None:
     """The first step is `lr g / (|g| + eps)`: bias correction turns m into g and v into g^2."""
     slope = torch.tensor([1e-12, -3e-9, 1e-8, -0.5, 100.0], dtype=torch.float64)
-    contenders = [racer(rule, lr=0.3, eps=eps, weight_decay=0) for rule in ("adam", "amsgrad", "adamw") for eps in (1e-8, 1e-3)]
+    contenders = [
+        racer(rule, lr=0.3, eps=eps, weight_decay=0) for rule in ("adam", "amsgrad", "adamw") for eps in (1e-8, 1e-3)
+    ]
     ends = weights(race(from_function(lambda x, step: x @ slope, torch.zeros(5)), contenders, steps=1))
     for contender, end in zip(contenders, ends, strict=True):
         assert end == pytest.approx(-0.3 * slope / (slope.abs() + contender.get("eps")), rel=1e-12)

@@ -217,7 +217,7 @@ DETAILS = {
     ),
     "many with lost seeds": (
         ("A B C D", with_lost_seeds(scaled(1, 1, 1, 1), {0: 1, 1: 1, 2: 1, 3: 1}), None),
-        "A, B, C and 1 more diverged on some seeds or blew up. Training loss: identical on all 8 seeds.",
+        "A, B, C and D diverged on some seeds or blew up. Training loss: identical on all 8 seeds.",
     ),
 }
 

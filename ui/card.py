@@ -10,7 +10,8 @@ import streamlit as st
 from core.config import EVERY, Choice, Racer
 from core.optimizers import RULES
 from core.schedules import SCHEDULES
-from ui.controls import choice, number_text, setting
+from ui.controls import choice, setting
+from ui.numbers import number_text
 from ui.scenario import OFFERED
 
 Changed = Callable[[int, str, Any], None]
@@ -48,7 +49,10 @@ def card(slot: int, racer: Racer, name: str, generation: int, changed: Changed, 
                 with column:
                     setting(hyper, racer.get(hyper.name), key(hyper.name), tell)
         _results(slot, accuracy)
-        plan = st.popover(_plan(racer), key=key("plan"), on_change="rerun", type="tertiary", help="Schedule and resets")
+        with st.container(key=f"plan-{slot}", horizontal=True, vertical_alignment="center", gap="xsmall"):
+            st.html(f'<span class="dl-plan">{_plan(racer)}</span>', width="content")
+            # A label that changed would make another popover, and close this one under the hand.
+            plan = st.popover("Change", key=key("plan"), on_change="rerun", type="tertiary", help="Schedule and resets")
     if plan.open:
         with plan:
             _plan_controls(racer, key, tell)

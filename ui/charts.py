@@ -115,7 +115,7 @@ def describe(config: Config) -> dict[str, Any]:
         "levels": [{"name": level.name, "value": level.value} for level in task.levels if level.of == "loss"],
         "loss_label": "Training loss" if task.parts else "Loss",
         "loss_log": True,
-        "smoothing": "mean of about the last 20 steps",
+        "smoothing": "mean of about the last 20 steps" if task.smoothing else "",
     }  # fmt: skip
 
 
@@ -138,12 +138,23 @@ def _without(config: Config, chart: str) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """Something that happens to a racer at a step; `bound` is the loss above which it counts as blown up."""
+
+    racer: int
+    step: int
+    kind: str  # "decay", "reset", "diverged" or "blown"
+    text: str
+    bound: float | None = None
+
+
+@dataclass(frozen=True)
 class Piece:
     """One slice of a race, ready to travel: track values, verdicts and marks."""
 
     tracks: dict[str, Array]  # [racers, fields, samples] float32
     verdicts: list[tuple[int, str, str]]  # (step, headline, detail)
-    marks: list[tuple[int, int, str, str]]  # (racer, step, kind, text), all so far
+    marks: list[Mark]  # all so far
     test: list[str] = field(default_factory=list)  # a racer's test result, after the last step
 
 
@@ -259,27 +270,30 @@ def _troubles(
     return found
 
 
-def _marks(config: Config, records: Records) -> list[tuple[int, int, str, str]]:
+def _marks(config: Config, records: Records) -> list[Mark]:
     """Decays and resets (known before), divergence and blow-ups (known after), each with its sentence."""
     names, seeds = labels(config), len(config.seeds)
     stopped, blown = by_racer(config, records.stopped), by_racer(config, records.blown)
     reason = by_racer(config, records.reason)
-    found: list[tuple[int, int, str, str]] = []
+    bound = np.median(by_racer(config, records.bound), axis=-1)
+    found: list[Mark] = []
     for index, (name, racer) in enumerate(zip(names, config.racers, strict=True)):
         for step in racer.decays(config.steps):
-            found.append((index, step, "decay", f"{name}: the learning rate is cut at step {step}"))
+            found.append(Mark(index, step, "decay", f"{name}: the learning rate is cut at step {step}"))
         what = {"m": "m", "v": "v", "all": "all it remembers"}.get(racer.reset.what)
         for step in racer.resets(config.steps):
-            found.append((index, step, "reset", f"{name} forgets {what} at step {step}"))
+            found.append(Mark(index, step, "reset", f"{name} forgets {what} at step {step}"))
         out = stopped[index] >= 0
         if out.any():
             last = int(stopped[index].max())
             why = {1: "loss not finite", 2: "weights not finite"}[int(reason[index][out][0])]
-            found.append((index, last, "diverged", f"{name}: {out.sum()} of {seeds} seeds diverged by step {last} ({why})"))
+            text = f"{name}: {out.sum()} of {seeds} seeds diverged by step {last} ({why})"
+            found.append(Mark(index, last, "diverged", text))
         up = blown[index] >= 0
         if up.any():
             first = int(blown[index][up].min())
-            found.append((index, first, "blown", f"{name}: {up.sum()} of {seeds} seeds blew up, first at step {first}"))
+            text = f"{name}: {up.sum()} of {seeds} seeds blew up, first at step {first}"
+            found.append(Mark(index, first, "blown", text, float(bound[index])))
     return found
 
 

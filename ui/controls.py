@@ -12,18 +12,9 @@ from typing import Any
 import streamlit as st
 
 from core.spec import Hyper
+from ui.numbers import number_text
 
 OnChange = Callable[[str, Any], None]
-
-
-def number_text(value: float | int | bool) -> str:
-    """A setting's value as one says it: 0.003, 1e-8, 1,000."""
-    if isinstance(value, int):
-        return f"{value:,}"
-    if value and abs(value) < 1e-3:
-        mantissa, exponent = f"{value:.3g}".split("e") if "e" in f"{value:.3g}" else f"{value:e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{value:g}"
 
 
 def _tell(key: str, name: str, changed: OnChange) -> None:
@@ -36,8 +27,12 @@ def setting(hyper: Hyper, value: Any, key: str, changed: OnChange, help: bool = 
     if isinstance(hyper.default, bool):
         st.toggle(hyper.title, value, key=key, help=text, on_change=_tell, args=(key, hyper.name, changed))
         return
+    # The browser tells stops apart by their texts alone: one that reads like its neighbour is written out.
+    texts: dict[Any, str] = {}
+    for stop in sorted(hyper.stops(value, hyper.default), key=lambda stop: stop == value):
+        texts[stop] = repr(stop) if number_text(stop) in texts.values() else number_text(stop)
     st.select_slider(
-        hyper.title, hyper.stops(value), value, format_func=number_text, key=key, help=text,
+        hyper.title, sorted(texts), value, format_func=texts.__getitem__, key=key, help=text,
         on_change=_tell, args=(key, hyper.name, changed),
     )  # fmt: skip
 

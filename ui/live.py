@@ -63,11 +63,14 @@ def races() -> Races:
     return Races()
 
 
-def chart(key: str, shown: Scenario, on_pull: Callable[[], None], on_view: Callable[[], None], held: Held) -> None:
+def chart(
+    key: str, shown: Scenario, on_pull: Callable[[], None], on_view: Callable[[], None], held: Held, scene: int = 0
+) -> None:
     """Mount the live chart of a scenario; call it inside a fragment, where an acknowledgement reruns it alone.
 
     `held` is what the browser said it has. New samples are sent at once; where there are none yet the call waits for
-    a slice, briefly. Then the next slice is asked for, so that the pool trains while the browser draws.
+    a slice, briefly. Then the next slice is asked for, so that the pool trains while the browser draws. `scene` tells
+    races apart that are not to be drawn as each other's ghosts though they share the problem.
     """
     pool = races()
     race = pool.open(shown.config)
@@ -79,7 +82,7 @@ def chart(key: str, shown: Scenario, on_pull: Callable[[], None], on_view: Calla
         pool.wait(race, held.count("loss"))
     if shown.view.x == "seconds" and race.seconds is None:
         pool.time(race)
-    message = _message(shown, race, run, held)
+    message = _message(shown, race, run, held, scene)
     pool.ask(race)
     _component(key=key, data=message, on_pull_change=on_pull, on_view_change=on_view)
 
@@ -90,7 +93,7 @@ def leave(shown: Scenario) -> None:
     pool.leave(pool.open(shown.config))
 
 
-def _message(shown: Scenario, race: Race, run: str, held: Held) -> dict[str, Any]:
+def _message(shown: Scenario, race: Race, run: str, held: Held, scene: int) -> dict[str, Any]:
     """What the browser does not hold yet; what never changes in a race goes with its first samples only."""
     ids = [f"r{slot}" for slot in shown.slots]
     counts = dict(race.held)
@@ -106,20 +109,21 @@ def _message(shown: Scenario, race: Race, run: str, held: Held) -> dict[str, Any
             "items": [{"step": step, "headline": head, "detail": detail} for step, head, detail in verdicts],
         },
         "marks": [
-            {"racer": ids[racer], "step": step, "kind": kind, "text": text} for racer, step, kind, text in race.marks
+            {"racer": ids[mark.racer], "step": mark.step, "kind": mark.kind, "text": mark.text, "bound": mark.bound}
+            for mark in race.marks
         ],
         "tests": dict(zip(ids, race.test, strict=False)),
         "seconds": None if race.seconds is None else dict(zip(ids, race.seconds, strict=True)),
         "view": {"chart": shown.view.chart, "x": shown.view.x, "speed": shown.view.speed},
         "problem": race.problem,
     }
-    return message if held.count("loss") else message | {"race": _race(shown, ids)}
+    return message if held.count("loss") else message | {"race": _race(shown, ids, scene)}
 
 
-def _race(shown: Scenario, ids: list[str]) -> dict[str, Any]:
+def _race(shown: Scenario, ids: list[str], scene: int) -> dict[str, Any]:
     names = labels(shown.config)
     return describe(shown.config) | {
-        "generation": _problem(shown),
+        "generation": _problem(shown, scene),
         "racers": [
             {"id": id, "label": name, "color": slot} for id, name, slot in zip(ids, names, shown.slots, strict=True)
         ],
@@ -132,8 +136,8 @@ def _block(name: str, race: Race, first: int, last: int) -> dict[str, Any]:
     return {"track": name, "from": first, "to": last, "b64": base64.b64encode(values.tobytes()).decode()}
 
 
-def _problem(shown: Scenario) -> str:
+def _problem(shown: Scenario, scene: int) -> str:
     """What two races must share for one to be drawn as the other's ghost."""
     config = shown.config
-    shared = repr((config.task, config.steps, config.batch, config.seeds))
+    shared = repr((config.task, config.steps, config.batch, config.seeds, scene))
     return hashlib.sha256(shared.encode()).hexdigest()[:8]

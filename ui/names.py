@@ -3,45 +3,61 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from core.config import Config, Racer
 from core.optimizers import RULES
+from core.schedules import SCHEDULES
+from ui.numbers import number_text
 
 
 def labels(config: Config) -> list[str]:
-    """One name a racer, all different: "Adam", or "Adam 0.003" and "Adam 0.1"."""
-    names = [RULES[racer.rule].label for racer in config.racers]
-    for detail in (_rate, _plan, _settings):
-        doubled = {name for name, count in Counter(names).items() if count > 1}
-        names = [
-            f"{name} {detail(racer)}".strip() if name in doubled else name
-            for name, racer in zip(names, config.racers, strict=True)
-        ]
-    seen: Counter[str] = Counter()
+    """One name a racer, all different: "Adam", or "Adam 0.003" and "Adam 0.1", or "Adam β₁ 0.9" and "Adam β₁ 0".
+
+    Racers that share a rule are told apart by as few things as will do: rate, settings, schedule, reset, in this order.
+    """
+    names = {}
+    for rule in {racer.rule for racer in config.racers}:
+        members = [index for index, racer in enumerate(config.racers) if racer.rule == rule]
+        texts = dict.fromkeys(members, RULES[rule].label)
+        for tell in _aspects(config.racers[members[0]]):
+            told = {index: tell(config.racers[index]) for index in members}
+            if len(set(texts.values())) < len(members) and len(set(told.values())) > 1:
+                texts = {index: f"{texts[index]} {told[index]}" for index in members}
+        names |= texts
+    return _numbered([names[index] for index in range(len(config.racers))])
+
+
+def _aspects(racer: Racer) -> list[Callable[[Racer], str]]:
+    settings = [hyper for hyper in racer.spec.hypers if hyper.name != "lr"]
+    return [
+        lambda r: number_text(r.get("lr")),
+        *(lambda r, h=hyper: f"{h.title} {number_text(r.get(h.name))}" for hyper in settings),  # type: ignore[misc]
+        lambda r: _schedule(r),
+        lambda r: _reset(r),
+    ]
+
+
+def _schedule(racer: Racer) -> str:
+    if racer.schedule.name == "constant":
+        return "constant"
+    if racer.schedule.name == "step":
+        return f"×{number_text(racer.schedule.get('factor'))} every {number_text(racer.schedule.get('every'))}"
+    entry = SCHEDULES[racer.schedule.name]
+    return " ".join([entry.label, *(number_text(racer.schedule.get(hyper.name)) for hyper in entry.hypers)])
+
+
+def _reset(racer: Racer) -> str:
+    if racer.reset.what == "nothing":
+        return "keeps"
+    return f"resets {racer.reset.what}" + (f" every {number_text(racer.reset.every)}" if racer.reset.every else "")
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """The same names with a number where two are still the same."""
+    total, seen = Counter(names), Counter[str]()
     unique = []
     for name in names:
         seen[name] += 1
-        unique.append(name if names.count(name) == 1 else f"{name} ({seen[name]})")
+        unique.append(f"{name} ({seen[name]})" if total[name] > 1 else name)
     return unique
-
-
-def _rate(racer: Racer) -> str:
-    return f"{racer.get('lr'):g}"
-
-
-def _plan(racer: Racer) -> str:
-    """Schedule and reset, where there are any."""
-    parts = [] if racer.schedule.name == "constant" else ["decayed"]
-    if racer.reset.what != "nothing":
-        parts.append(f"reset {racer.reset.what}")
-    return " ".join(parts)
-
-
-def _settings(racer: Racer) -> str:
-    """The settings that are not the library's defaults."""
-    changed = [
-        f"{hyper.title} {racer.get(hyper.name):g}"
-        for hyper in racer.spec.hypers
-        if hyper.name != "lr" and racer.get(hyper.name) != hyper.default
-    ]
-    return " ".join(changed)

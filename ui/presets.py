@@ -21,13 +21,15 @@ class Preset:
     make: Maker
 
 
-def _race(task: str, racers: list[Racer], steps: int = 1000, chart: str | None = None) -> Scenario:
-    shown = scenario(race(task, racers, steps=steps, seeds=int(SEEDS.default)))
+def _race(
+    task: str, racers: list[Racer], steps: int = 1000, chart: str | None = None, seeds: int = int(SEEDS.default)
+) -> Scenario:
+    shown = scenario(race(task, racers, steps=steps, seeds=seeds))
     return replace(shown, view=replace(shown.view, chart=chart)) if chart else shown
 
 
-def _tuned(rule: str, task: str = "digits") -> Racer:
-    bare = race(task, [racer(rule)])
+def _tuned(rule: str, task: str = "digits", steps: int = 1000) -> Racer:
+    bare = race(task, [racer(rule)], steps=steps)
     return tuned_racer(bare, rule) or racer(rule)
 
 
@@ -44,7 +46,7 @@ def _adam_rate() -> Scenario:
 
 
 def _out_of_the_box() -> Scenario:
-    return _race("digits", [racer(rule) for rule in ("sgd", "adagrad", "rmsprop", "adam", "adamw")])
+    return _race("digits", [racer(rule) for rule in ("sgd", "adagrad", "rmsprop", "adam", "adamw")], seeds=9)
 
 
 def _too_hot() -> Scenario:
@@ -65,7 +67,7 @@ def _memory() -> Scenario:
 
 
 def _valley() -> Scenario:
-    return _race("quadratic", [_tuned(rule, "quadratic") for rule in ("sgd", "momentum", "adam")])
+    return _race("quadratic", [_tuned(rule, "quadratic", 300) for rule in ("sgd", "momentum", "adam")], steps=300)
 
 
 def _spirals() -> Scenario:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from core.config import Config
 from ui import limits, worker
-from ui.charts import track_fields, track_steps
+from ui.charts import Mark, track_fields, track_steps
 
 
 @dataclass
@@ -35,11 +35,13 @@ class Race:
     step: int = 0
     state: bytes | None = None
     verdicts: list[tuple[int, str, str]] = field(default_factory=list)
-    marks: list[tuple[int, int, str, str]] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
     seconds: list[float] | None = None  # a step of each racer alone
+    timing: bool = False  # whether `seconds` are being measured
     problem: str | None = None
     pending: Future[Any] | None = None
+    timing: Future[Any] | None = None
     failures: int = 0
 
     @property
@@ -112,9 +114,9 @@ class Races:
     def time(self, race: Race) -> None:
         """Measure what a step of each racer costs alone; `race.seconds` holds it when done."""
         with self._changed:
-            if race.seconds is None:
-                future = self._submit(worker.seconds_per_step, race.config)
-                future.add_done_callback(partial(self._timed, race))
+            if race.seconds is None and race.timing is None:
+                race.timing = self._submit(worker.seconds_per_step, race.config)
+                race.timing.add_done_callback(partial(self._timed, race))
 
     def close(self) -> None:
         """End the workers."""
@@ -163,8 +165,9 @@ class Races:
         race.state = None if race.complete else done.state
 
     def _timed(self, race: Race, future: Future[Any]) -> None:
-        if not future.cancelled() and future.exception() is None:
-            with self._changed:
+        with self._changed:
+            race.timing = None
+            if not future.cancelled() and future.exception() is None:
                 race.seconds = future.result()
                 self._changed.notify_all()
 

@@ -19,12 +19,13 @@ from core.spec import Hyper
 from core.tasks import TASKS
 from ui import limits
 from ui.charts import CHARTS, charts_for
+from ui.numbers import number_text
 from ui.settings import tuned_racer
 
 VERSION = "1"
 SPEEDS = ("0.25", "1", "4", "max")
 AXES = ("steps", "evaluations", "seconds")
-SEEDS = Hyper("seeds", 8, 1, limits.SEEDS, label="Seeds", help="Repeats of the race from other initial weights; "
+SEEDS = Hyper("seeds", 8, 1, limits.SEEDS, grid=tuple(range(1, limits.SEEDS + 1)), label="Seeds", help="Repeats of the race from other initial weights; "
               "with fewer than 7 no difference between three racers can be proved.")  # fmt: skip
 FIRST_SEED = Hyper("seed", 0, 0, 9999, grid=(0,), label="First seed", help="Another number is another set of "
                    "initial weights and data orders.")  # fmt: skip
@@ -180,7 +181,7 @@ class _Reader:
         value = self.params.get(param, default)
         if value in known:
             return value
-        self.notes.append(f"There is no {what} {_quoted(value)}; {default!r} is used.")
+        self.notes.append(f"There is no {what} {_quoted(value)}; {default} is used.")
         return default
 
     def number(self, param: str, hyper: Hyper, owner: str) -> float | int | bool:
@@ -194,14 +195,13 @@ class _Reader:
         if kind is bool and value not in (0, 1):
             value = math.nan
         if not math.isfinite(value):
-            self.notes.append(f"{hyper.title} of {owner} is {_quoted(text)}, no number; {hyper.default:g} is used.")
+            self.notes.append(f"{hyper.title} of {owner} is {_quoted(text)}, no number; {number_text(hyper.default)} is used.")
             return hyper.default
         taken = hyper.clamp(value)
         if taken != value:
-            self.notes.append(
-                f"{hyper.title} of {owner} is {_quoted(text)}, but goes from {hyper.low:g} to {hyper.high:g} here; "
-                f"{taken:g} is used."
-            )
+            within = hyper.low <= value <= hyper.high
+            why = "no whole number" if within else f"but goes from {hyper.low:g} to {hyper.high:g} here"
+            self.notes.append(f"{hyper.title} of {owner} is {_quoted(text)}, {why}; {taken:g} is used.")
         return taken
 
 

@@ -12,7 +12,7 @@ _SHEET = """
 .stApp { font-variant-numeric: tabular-nums; }
 [data-testid="stMainBlockContainer"] { padding: 0.55rem 1.25rem 1.5rem; max-width: none; }
 [data-testid="stMainBlockContainer"] > [data-testid="stVerticalBlock"],
-.st-key-page { gap: 0.5rem; }
+.st-key-page { gap: 0.4rem; }
 [data-testid="stHeader"] { background: transparent; height: 0; min-height: 0; }
 label [data-testid="stTooltipIcon"] { opacity: 0.65; }
 
@@ -26,13 +26,18 @@ label [data-testid="stTooltipIcon"] { opacity: 0.65; }
 .st-key-shared .stSelectbox > .react-aria-ComboBox { width: 5.6rem; }
 .st-key-shared .stSelectbox > label > div { margin-left: 0; }
 .st-key-shared .stElementContainer:first-of-type + .stElementContainer .react-aria-ComboBox { width: 11rem; }
-.st-key-shared button { padding-left: 0.6rem; padding-right: 0.6rem; white-space: nowrap; }
+.st-key-shared button { padding-left: 0.5rem; padding-right: 0.5rem; white-space: nowrap; }
+.st-key-shared label [data-testid="stTooltipIcon"] { margin-left: -0.3rem; }
 .st-key-shared button[kind="primary"] { background: transparent; color: var(--dl-accent); border-color: var(--dl-accent); }
 
 /* Scenarios worth a look. */
 .st-key-presets { row-gap: 0.1rem; column-gap: 1.1rem; }
 .st-key-presets button { padding: 0; min-height: 28px; color: var(--dl-accent); }
 .st-key-presets button p { font-size: 15px; }
+.st-key-presets > .stElementContainer:last-child { flex-basis: 100%; }
+.st-key-presets [data-testid="stCaptionContainer"] p { font-size: 14.5px; color: var(--dl-secondary); opacity: 1; }
+[data-testid="stCaptionContainer"] { opacity: 1; }
+.st-key-notes:empty { display: none; }
 
 /* A card is a racer: its colour is the stripe, the sliders and nothing else. */
 [class*="st-key-card-"] {
@@ -57,8 +62,14 @@ label [data-testid="stTooltipIcon"] { opacity: 0.65; }
 .dl-results { display: flex; gap: 1.2rem; font-size: 14px; color: var(--dl-secondary); line-height: 1.3; padding-top: 0.25rem; }
 .dl-results b { display: block; font-size: 17px; color: var(--dl-text); font-weight: 600; min-height: 1.3em; }
 .dl-results .dl-state { color: var(--dl-text); font-weight: 600; align-self: end; }
-[class*="st-key-card-"] [data-testid="stPopover"] button[kind="tertiary"] { padding: 0; min-height: 28px; color: var(--dl-secondary); }
+.dl-plan { font-size: 14.5px; color: var(--dl-secondary); }
+[class*="st-key-plan-"] button { padding: 0; min-height: 28px; color: var(--dl-text); }
+[class*="st-key-plan-"] button p { font-size: 14.5px; }
 
+/* With many cards the page scrolls, and the charts stay. */
+@media (min-width: 641px) {
+  .st-key-arena [data-testid="stColumn"]:has(.dl-live) { position: sticky; top: 0.5rem; align-self: flex-start; }
+}
 @media (max-width: 640px) {
   [data-testid="stMainBlockContainer"] { padding: 0.5rem 0.75rem 2rem; }
   .st-key-arena > * > [data-testid="stHorizontalBlock"], .st-key-arena > [data-testid="stHorizontalBlock"] {
@@ -66,6 +77,7 @@ label [data-testid="stTooltipIcon"] { opacity: 0.65; }
   }
   [class*="st-key-card-"] .stSlider { min-height: 52px; }
   .st-key-presets button { min-height: 40px; }
+  .stVerticalBlock > :has(> .st-key-presets) { order: 1; }
 }
 """
 

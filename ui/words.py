@@ -211,8 +211,10 @@ def _behind(race: _Race, group: Sequence[int], racers: Sequence[int]) -> str:
         return ""
     whom = "" if all(race.leads(a, r) for a in group for r in racers) else f" {race.labels[group[0]]}"
     verb = _plural(len(racers), "is", "are")
-    if len(group) + len(racers) > NAMED:
+    if len(racers) > 2:
         return f"; {len(racers)} more {verb} behind{whom}"
+    if len(group) + len(racers) > NAMED:
+        return f"; {race.names(racers)} {verb} behind{whom}"
     return f"; {race.names(racers)} {verb} behind{whom} at {race.values(racers)}"
 
 
@@ -295,8 +297,8 @@ def _number(value: float, percent: bool = False) -> str:
 
 
 def _series(items: Sequence[str], limit: int = NAMED) -> str:
-    """ "a", "a and b", "a, b and c", "a, b, c and 5 more"."""
-    if len(items) > limit:
+    """ "a", "a and b", "a, b and c", "a, b, c and 5 more"; a single one more is named."""
+    if len(items) > limit + 1:
         items = [*items[:limit], f"{len(items) - limit} more"]
     return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]]))
 

@@ -45,6 +45,7 @@ class Task:
     levels: tuple[Level, ...] = ()
     guess: float | None = None  # loss of pure guessing, where the task has one
     parts: tuple[str, ...] = ()  # parts of the data that can be evaluated
+    smoothing = 0.95  # decay of the smoothed loss: a mean of about the last 20 steps; 0 where the loss has no noise
     accuracy = False  # whether `evaluate` gives an accuracy too
     examples: int | None = None  # size of the training part; None: no batches
     network = ""  # the model in words
@@ -83,6 +84,7 @@ class Task:
 class FunctionTask(Task):
     """Any function as a task: `f(params [R, P], step) -> loss [R]`."""
 
+    smoothing = 0.0
     seed_meaning = "starting point"
 
     def __init__(

@@ -14,7 +14,7 @@ from core.spec import Layout
 from core.tasks.base import PARTS, Batch, Level, Task
 from core.tasks.data import DATA, INITIAL, Examples, batch_indices, random, split
 
-TOGETHER = 1024  # examples evaluated at a time: a whole part's activations fall out of the processor's cache
+TOGETHER = 512  # examples evaluated at a time: larger tables fall out of the cache and are paged in anew each time
 
 
 class DenseClassifier(Task):

@@ -1,0 +1,243 @@
+"""From records to what travels: the same numbers however a race is cut, at the steps that were announced."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from core import RULES, TASKS, Config, History, Reset, advance, race, racer, start
+from tests.strategies import configs
+from ui import limits, worker
+from ui.charts import CHARTS, HUGE, PROBE_FIELDS, RECORDING, Piece, charts_for, describe, loss_steps, piece, track_fields, track_steps
+from ui.names import labels
+
+some = settings(deadline=None, derandomize=True, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+# The last racer's rate is so high that its loss is soon no number any more.
+DIVERGING = race("quadratic", [racer("sgd", lr=0.01), racer("momentum", lr=0.01), racer("sgd", lr=10.0)], steps=60, seeds=3)
+
+
+def pieces_of(config: Config, stops: list[int]) -> list[Piece]:
+    """A race trained from stop to stop."""
+    state, found = start(config), []
+    for first, last in pairwise([0, *stops]):
+        state, records = advance(config, state, last - first, RECORDING)
+        found.append(piece(config, records))
+    return found
+
+
+def joined(pieces: list[Piece]) -> dict[str, Any]:
+    """The tracks of consecutive pieces, side by side."""
+    return {name: np.concatenate([p.tracks[name] for p in pieces], axis=2) for name in pieces[0].tracks}
+
+
+def whole(config: Config) -> Piece:
+    return pieces_of(config, [config.steps])[0]
+
+
+def field(config: Config, tracks: dict[str, Any], track: str, name: str) -> Any:
+    """`[racers, samples]` of one field."""
+    return tracks[track][:, track_fields(config.build_task())[track].index(name)]
+
+
+# --- which steps
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 59, 60, 61, 100, 124, 125, 126, 999, 1000, 1001, 1500, 2001, 4999, 5000])
+def test_the_steps_of_a_track_are_announced_in_four_numbers(steps: int) -> None:
+    config = race("digits", [racer("sgd")], steps=steps)
+    announced = describe(config)["tracks"]
+    for name, at in track_steps(config).items():
+        short = announced[name]["at"]
+        told = [short["first"] + i * short["stride"] for i in range(short["count"])]
+        told[-1] = short["last"]
+        assert told == at, name
+        assert at == sorted(set(at)) and at[-1] == steps, name
+        assert len(at) <= limits.LOSS_SAMPLES + 1, name
+
+
+@given(st.integers(1, limits.STEPS))
+@settings(deadline=None, derandomize=True, max_examples=200)
+def test_the_loss_is_sampled_evenly_and_at_its_end(steps: int) -> None:
+    at = loss_steps(race("digits", [racer("sgd")], steps=steps))
+    assert len({after - before for before, after in pairwise(at)}) <= 1
+    assert at[-1] == steps and len(at) <= limits.LOSS_SAMPLES
+    assert steps > limits.LOSS_SAMPLES or at == list(range(1, steps + 1))
+
+
+# --- which numbers
+
+
+@some
+@given(configs(small=True), st.data())
+def test_a_race_is_the_same_however_it_is_cut(config: Config, data: st.DataObject) -> None:
+    inner = data.draw(st.sets(st.integers(1, max(1, config.steps - 1)), max_size=3))
+    stops = sorted((inner | {config.steps}) - {0})
+    cut, full = pieces_of(config, stops), whole(config)
+    for name, values in joined(cut).items():
+        assert values.dtype == np.float32
+        np.testing.assert_array_equal(values, full.tracks[name], err_msg=name)
+    assert [verdict for p in cut for verdict in p.verdicts] == full.verdicts
+    assert (cut[-1].marks, cut[-1].test) == (full.marks, full.test)
+
+
+@some
+@given(configs(small=True))
+def test_every_announced_sample_comes(config: Config) -> None:
+    found, at, fields = whole(config), track_steps(config), track_fields(config.build_task())
+    for name, values in found.tracks.items():
+        assert values.shape == (len(config.racers), len(fields[name]), len(at[name])), name
+    assert [step for step, _, _ in found.verdicts] == at["eval"]
+    assert all(headline and detail for _, headline, detail in found.verdicts)
+
+
+@some
+@given(configs(small=True, tables=False, others=False))
+def test_a_band_encloses_its_line(config: Config) -> None:
+    found, fields = whole(config), track_fields(config.build_task())
+    for track, names in fields.items():
+        for name in {n.removesuffix("mid") for n in names if n.endswith("mid")}:
+            mid, low, high = (field(config, found.tracks, track, name + part) for part in ("mid", "lo", "hi"))
+            drawn = ~np.isnan(mid)
+            assert (low[drawn] <= mid[drawn]).all() and (mid[drawn] <= high[drawn]).all(), name
+            assert not np.isinf(found.tracks[track]).any()
+
+
+def test_the_lines_are_the_cores_medians_and_ranges() -> None:
+    config = race("moons", [racer("sgd", lr=0.1), racer("adam", lr=0.01)], steps=130, seeds=4)
+    state, records = advance(config, start(config), config.steps, RECORDING)
+    history, found = History.of(config, [records]), piece(config, records)
+    at = np.asarray(loss_steps(config)) - 1
+    wanted = {
+        ("loss", ""): history.smooth[at],
+        ("eval", "train_loss."): history.evals["train_loss"],
+        ("eval", "val_loss."): history.evals["validation_loss"],
+        ("eval", "val_acc."): history.evals["validation_accuracy"],
+        **{("probe", f"{name}."): history.probes[source] for name, source in PROBE_FIELDS.items()},
+    }
+    for (track, name), values in wanted.items():
+        for part, reduce in (("mid", np.median), ("lo", np.min), ("hi", np.max)):
+            expected = reduce(values, axis=-1).T.astype(np.float32)
+            np.testing.assert_array_equal(field(config, found.tracks, track, name + part), expected, err_msg=name + part)
+    np.testing.assert_array_equal(
+        field(config, found.tracks, "loss", "raw"), np.median(history.loss, axis=-1).T.astype(np.float32)
+    )
+    assert state.step == config.steps
+    assert found.test == [f"{x:.1%}" for x in np.median(history.test["accuracy"], axis=-1)]
+
+
+def test_a_spike_between_two_samples_is_still_seen() -> None:
+    """More steps than points: a point of the raw loss is the largest of its bin."""
+    config = race("quadratic", [racer("sgd", lr=0.001), racer("adam")], steps=2 * limits.LOSS_SAMPLES + 500)
+    stride = 3
+    _, records = advance(config, start(config), config.steps, RECORDING)
+    found = piece(config, records)
+    loss = History.of(config, [records]).loss[:, :, 0]
+    last = loss_steps(config)
+    for index in (0, 1, len(last) // 2, len(last) - 1):
+        bin = loss[max(last[index] - stride, 0) : last[index]]
+        np.testing.assert_array_equal(
+            field(config, found.tracks, "loss", "raw")[:, index], bin.max(axis=0).astype(np.float32)
+        )
+
+
+# --- what diverges
+
+
+def test_a_racer_that_diverges_ends_its_line_and_is_named() -> None:
+    found = whole(DIVERGING)
+    mid = field(DIVERGING, found.tracks, "loss", "mid")
+    assert np.isfinite(mid[:2]).all()
+    gone = np.isnan(mid[2])
+    assert gone[-1] and not gone[0] and (np.diff(gone.astype(int)) >= 0).all(), "once gone, gone for good"
+    name = labels(DIVERGING)[2]
+    marks = [mark for mark in found.marks if mark.kind == "diverged"]
+    assert [mark.racer for mark in marks] == [2] and name in marks[0].text
+    assert name in found.verdicts[-1][1] and "diverged" in found.verdicts[-1][1]
+
+
+def test_a_line_whose_worst_seed_diverged_goes_on_with_an_open_band() -> None:
+    """One seed of three is gone: the median lives, the upper end is beyond every axis."""
+    config = race("quadratic", [racer("sgd", lr=0.01)], steps=10, seeds=3)
+    _, records = advance(config, start(config), config.steps, RECORDING)
+    records.loss[5:, 0] = records.smooth[5:, 0] = np.nan
+    records.stopped[0], records.reason[0] = 6, 1
+    found = piece(config, records)
+    mid, high = (field(config, found.tracks, "loss", part)[0] for part in ("mid", "hi"))
+    assert np.isfinite(mid).all()
+    assert (high[5:] == np.float32(HUGE)).all() and (high[:5] < HUGE).all()
+
+
+def test_decays_and_resets_are_marked_where_they_are() -> None:
+    cut = ("step", {"factor": 0.5, "every": 20})
+    contenders = [racer("adam", schedule=cut, reset=Reset("v")), racer("adam", reset=Reset("all", 25)), racer("sgd")]
+    config = race("quadratic", contenders, steps=60, seeds=2)
+    marks = [(mark.racer, mark.step, mark.kind) for mark in whole(config).marks]
+    assert sorted(marks) == sorted(
+        [(0, step, kind) for step in (20, 40) for kind in ("decay", "reset")] + [(1, 25, "reset"), (1, 50, "reset")]
+    )
+
+
+# --- what is said of a race
+
+
+@some
+@given(configs(small=True))
+def test_what_is_said_of_a_race_is_plain_json(config: Config) -> None:
+    """No NaN and no infinity: a browser would refuse the whole message."""
+    told = describe(config)
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    fields = {name: track["fields"] for name, track in told["tracks"].items()}
+    for chart in told["charts"]:
+        assert f"{chart['field']}.mid" in fields[chart["track"]]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_chart_is_offered_where_the_task_can_fill_it(task: str) -> None:
+    config = race(task, [racer("adam")], steps=5, batch=8)
+    found, built = whole(config), config.build_task()
+    offered = {chart.id for chart in charts_for(built)}
+    assert offered == {
+        chart.id for chart in CHARTS
+        if not (chart.needs == "data" and not built.parts) and not (chart.needs == "accuracy" and not built.accuracy)
+    }  # fmt: skip
+    for chart in charts_for(built):
+        assert np.isfinite(field(config, found.tracks, chart.track, f"{chart.id}.mid")).all(), chart.id
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_memory_that_a_racer_lacks_is_said_to_be_missing(rule: str) -> None:
+    """And one that it has is drawn."""
+    config = race("quadratic", [racer(rule)], steps=5)
+    found, charts = whole(config), {chart["id"]: chart for chart in describe(config)["charts"]}
+    for name in ("m", "v"):
+        drawn = np.isfinite(field(config, found.tracks, "probe", f"{name}.mid")).all()
+        assert drawn == (charts[name]["missing"] == ""), name
+        assert drawn or charts[name]["missing"] == f"{RULES[rule].label} keeps no {name}"
+
+
+# --- the worker
+
+
+@pytest.mark.parametrize("steps", [1, 150, 2500])
+def test_a_worker_takes_whole_samples_and_at_least_one(steps: int) -> None:
+    config = race("quadratic", [racer("sgd", lr=0.01), racer("adam")], steps=steps, seeds=2)
+    stops, state, at, pieces = loss_steps(config), None, 0, []
+    while at < steps:
+        done = worker.train(config, state, 0.0)
+        assert done.step in stops and at < done.step <= at + max(worker.FIRST_STEPS, 3) + 2
+        at, state = done.step, done.state
+        pieces += done.pieces
+    full = worker.train(config, None, 600.0)
+    assert full.step == steps
+    for name, values in joined(full.pieces).items():
+        np.testing.assert_array_equal(joined(pieces)[name], values, err_msg=name)
+
+
+def test_what_a_step_costs_is_measured_for_each_racer() -> None:
+    config = race("quadratic", [racer("sgd"), racer("adam")], steps=10, seeds=3)
+    costs = worker.seconds_per_step(config, repeats=1, steps=5)
+    assert len(costs) == 2 and all(cost > 0 for cost in costs)

@@ -1,0 +1,364 @@
+"""The pool and the cache, without a browser: fair, bounded, and deaf to the death of a worker."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from itertools import count
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core import Config, race, racer
+from tests.pools import InlineRaces, Waiting
+from ui import limits, worker
+from ui.races import Race, Races
+
+PATIENCE = 60.0  # seconds until a test gives up; none of them waits for time to pass
+
+
+def small(seed: int = 0, steps: int = 5000) -> Config:
+    """A race of many short steps; another seed is another race."""
+    return race("quadratic", [racer("sgd", lr=0.01), racer("adam", lr=0.01)], steps=steps, seeds=(seed,))
+
+
+def undisturbed(config: Config) -> Race:
+    """The whole race, trained in one go and in this process."""
+    pool = InlineRaces()
+    found = pool.open(config)
+    pool._append(found, worker.train(config, None, 3600.0))
+    assert found.complete
+    return found
+
+
+def assert_equal(one: Race, other: Race) -> None:
+    """All that a browser could see of two races is the same."""
+    assert one.step == other.step and one.held == other.held
+    for name, values in one.tracks.items():
+        np.testing.assert_array_equal(values, other.tracks[name], err_msg=name)
+    assert one.verdicts == other.verdicts
+    assert (one.marks, one.test) == (other.marks, other.test)
+
+
+def until(pool: Races, condition: Callable[[], object]) -> None:
+    """Wait for what a slice brings."""
+    with pool._changed:
+        assert pool._changed.wait_for(condition, PATIENCE), "it did not happen"
+
+
+def finish(pool: Races, found: Race) -> None:
+    """Pull until the race is complete, as a browser does."""
+    while not found.complete:
+        assert found.problem is None, found.problem
+        pool.ask(found)
+        until(pool, lambda: found.pending is None)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Races]:
+    """One worker process for those tests that do not harm it."""
+    found = Races(workers=1)
+    found.warm()
+    yield found
+    found.close()
+
+
+# --- with worker processes
+
+
+def test_a_race_trained_in_slices_by_workers_is_the_race(pool: Races) -> None:
+    config = race("digits", [racer("sgd", lr=0.2), racer("adam", lr=0.003)], steps=200, seeds=3)
+    found = pool.open(config)
+    finish(pool, found)
+    assert found.state is None, "what is complete need not be kept"
+    assert_equal(found, undisturbed(config))
+
+
+def test_thirty_races_take_turns(monkeypatch: pytest.MonkeyPatch, pool: Races) -> None:
+    """Each one asks again as soon as it was served; still all are served before any is served twice over."""
+    served: list[int] = []
+    append = pool._append
+
+    def noted(found: Race, done: worker.Slice) -> None:
+        served.append(found.config.seeds[0])
+        append(found, done)
+
+    monkeypatch.setattr(pool, "_append", noted)
+    races = [pool.open(small(100 + seed)) for seed in range(30)]
+    for found in races:
+        pool.ask(found)
+    while not all(found.held["loss"] for found in races):
+        until(pool, lambda: any(found.pending is None for found in races))
+        for found in races:  # those at the head of the class are also the quickest to ask again
+            pool.ask(found)
+    first_turns = served[: served.index(races[-1].config.seeds[0]) + 1]
+    assert len(set(first_turns)) == 30
+    assert max(first_turns.count(seed) for seed in first_turns) <= 2
+    for found in races:
+        pool.leave(found)
+    until(pool, lambda: all(found.pending is None for found in races))
+
+
+def test_a_killed_worker_is_replaced_and_the_race_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = race("digits", [racer(rule) for rule in ("sgd", "momentum", "adam")], steps=1000, seeds=8)
+    pool = Races(workers=1)
+    try:
+        found = pool.open(config)
+        pool.ask(found)
+        until(pool, lambda: found.pending is None)
+        before, (first,) = found.step, pool._pool._processes  # type: ignore[union-attr]
+        assert 0 < before < config.steps
+        with monkeypatch.context() as patch:  # a slice that is in work for as long as the race lasts
+            patch.setattr(limits, "SLICE_SECONDS", 3600.0)
+            pool.ask(found)
+        deadline = time.monotonic() + PATIENCE
+        while not (found.pending and found.pending.running()) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        os.kill(first, signal.SIGKILL)
+        until(pool, lambda: found.pending is None)
+        assert (found.failures, found.step, found.problem) == (1, before, None), "the slice is lost, and no more"
+        finish(pool, found)
+        assert found.failures == 0
+        (second,) = pool._pool._processes  # type: ignore[union-attr]
+        assert second != first
+    finally:
+        pool.close()
+    assert_equal(found, undisturbed(config))
+
+
+def test_a_race_that_kills_its_workers_is_given_up_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RETRIES", 1)
+
+    class Deadly(Races):
+        def _submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+            return super()._submit(os._exit, 1)
+
+    pool = Deadly(workers=1)
+    try:
+        found = pool.open(small())
+        for failures in (1, 1):
+            assert found.problem is None
+            pool.ask(found)
+            until(pool, lambda: found.pending is None)
+            assert found.failures == failures
+        assert found.problem is not None and found.problem.endswith(".") and "Traceback" not in found.problem
+        pool.ask(found)
+        assert found.pending is None, "it is not tried for ever"
+        assert pool.open(small()) is not found, "but who comes back to it may try again"
+    finally:
+        pool.close()
+
+
+def test_workers_end_when_they_are_told_to(pool: Races) -> None:
+    mine = Races(workers=1)
+    mine.warm()
+    (worker_id,) = mine._pool._processes  # type: ignore[union-attr]
+    os.kill(worker_id, 0)
+    mine.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker_id, 0)
+
+
+# --- one slice at a time, taken back where nobody wants it
+
+
+def test_a_race_has_one_slice_in_the_queue_however_many_ask() -> None:
+    pool = Waiting()
+    for _ in range(30):
+        pool.ask(pool.open(small()))
+    assert len(pool.queue) == 1
+    pool.work()
+    assert pool.open(small()).held["loss"] > 0
+
+
+def test_the_first_slice_is_short_and_the_later_ones_are_bounded() -> None:
+    pool = Waiting()
+    asked = []
+    for _ in range(3):
+        pool.ask(pool.open(small()))
+        asked.append(pool.queue[0][2][-1])
+        pool.work()
+    assert asked == [limits.FIRST_SLICE_SECONDS, limits.SLICE_SECONDS, limits.SLICE_SECONDS]
+
+
+def test_leaving_takes_back_what_has_not_begun() -> None:
+    pool = Waiting()
+    left, other = pool.open(small(0)), pool.open(small(1))
+    pool.ask(left)
+    pool.ask(other)
+    pool.leave(left)
+    assert left.pending is None
+    pool.work()
+    assert left.step == 0 and other.step > 0
+    pool.ask(left)  # and who comes back is served again
+    pool.work()
+    assert left.step > 0 and left.problem is None
+
+
+def test_leaving_costs_at_most_the_slice_in_work() -> None:
+    pool = Waiting()
+    left = pool.open(small())
+    pool.ask(left)
+    future, function, args = pool.queue.pop()
+    future.set_running_or_notify_cancel()
+    pool.leave(left)
+    assert left.pending is future, "what has begun is not lost"
+    future.set_result(function(*args))
+    assert left.step > 0 and left.pending is None and not pool.queue
+
+
+def test_a_complete_race_costs_nothing() -> None:
+    pool = InlineRaces()
+    found = pool.open(small(steps=3))
+    finish(pool, found)
+    queue = Waiting()
+    queue.ask(found)
+    assert not queue.queue
+
+
+def test_more_races_than_can_be_trained_wait_for_their_next_pull(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TRAINING", 3)
+    pool = Waiting()
+    races = [pool.open(small(seed)) for seed in range(5)]
+    for found in races:
+        pool.ask(found)
+    assert len(pool.queue) == 3 and races[4].problem is None
+    pool.work()
+    pool.ask(races[4])
+    assert races[4].pending is not None
+
+
+def test_waiting_ends_when_there_is_something_to_see_and_when_time_is_up() -> None:
+    pool = InlineRaces()
+    found = pool.open(small())
+    pool.wait(found, 0, seconds=0.0)
+    pool.ask(found)
+    pool.wait(found, 0, seconds=3600.0)
+    found.problem = "It broke."
+    pool.wait(found, 10**9, seconds=3600.0)
+
+
+def test_an_error_in_a_worker_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(worker, "train", broken)
+    pool = InlineRaces()
+    found = pool.open(small())
+    pool.ask(found)
+    assert found.problem is not None and "ValueError" in found.problem and found.problem.endswith(".")
+    assert found.step == 0 and found.pending is None
+
+
+# --- what a step costs
+
+
+def test_the_cost_of_a_step_is_measured_once_however_many_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "seconds_per_step", lambda config: [1.0] * len(config.racers))
+    pool = Waiting()
+    found = pool.open(small())
+    for _ in range(30):
+        pool.time(found)
+    assert len(pool.queue) == 1
+    pool.work()
+    assert found.seconds == [1.0, 1.0]
+    pool.time(found)
+    assert not pool.queue
+
+
+def test_a_measurement_that_was_lost_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Waiting()
+    found = pool.open(small())
+    pool.time(found)
+    pool.queue.pop()[0].set_exception(OSError("gone"))
+    assert found.seconds is None
+    pool.time(found)
+    assert len(pool.queue) == 1
+
+
+# --- the cache
+
+
+def test_the_same_race_is_trained_once() -> None:
+    pool = InlineRaces()
+    assert pool.open(small()) is pool.open(small())
+    assert pool.open(small(1)) is not pool.open(small())
+
+
+def test_the_cache_is_bounded_in_bytes_and_drops_what_was_looked_at_longest_ago() -> None:
+    one = InlineRaces().open(small()).size
+    pool = InlineRaces(cache_bytes=int(10.5 * one))
+    opened = [pool.open(small(seed)) for seed in range(10)]
+    assert pool.open(small(0)) is opened[0], "ten fit"
+    pool.open(small(10))
+    assert sum(found.size for found in pool._races.values()) <= 10.5 * one
+    assert pool.open(small(0)) is opened[0], "it was looked at a moment ago"
+    assert pool.open(small(2)) is opened[2]
+    assert small(1).key() not in pool._races, "this one was not"
+
+
+def test_what_a_slice_brings_is_counted_too() -> None:
+    """A race grows while it is trained: its state and its verdicts."""
+    config = race(("digits", {"width": 128}), [racer("adam")], steps=5000, seeds=4)
+    probe = InlineRaces().open(config)
+    pool = InlineRaces(cache_bytes=2 * probe.size + 1000)
+    other = pool.open(small(steps=10))
+    found = pool.open(config)
+    assert len(pool._races) == 2
+    pool.ask(found)
+    assert found.size > 2 * probe.size, "else the test shows nothing"
+    assert found.size >= sum(track.nbytes for track in found.tracks.values()) + len(found.state or b"")
+    assert other.config.key() not in pool._races and pool.open(config) is found
+
+
+def test_a_race_that_trains_is_not_dropped() -> None:
+    pool = Waiting(cache_bytes=0)
+    found = pool.open(small(0))
+    pool.ask(found)
+    for seed in range(1, 5):
+        pool.open(small(seed))
+    assert pool.open(small(0)) is found
+    pool.work()
+    for seed in range(1, 5):
+        pool.open(small(seed))
+    assert pool.open(small(0)) is not found
+
+
+def test_a_race_that_was_dropped_comes_back_the_same() -> None:
+    pool = InlineRaces(cache_bytes=0)
+    config = small(steps=300)
+    first = pool.open(config)
+    finish(pool, first)
+    pool.open(small(1))
+    again = pool.open(config)
+    assert again is not first and again.step == 0
+    finish(pool, again)
+    assert_equal(again, first)
+
+
+def test_thirty_threads_at_once_lose_nothing() -> None:
+    """Sessions are threads of one process: they share five races, and pull as they like."""
+    pool, order = InlineRaces(), count()
+    configs = [small(seed, steps=200) for seed in range(5)]
+    errors: list[BaseException] = []
+
+    def session() -> None:
+        try:
+            config = configs[next(order) % len(configs)]
+            while not (found := pool.open(config)).complete:
+                pool.ask(found)
+                pool.wait(found, found.held["loss"], seconds=0.001)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=session) for _ in range(30)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert not errors and not any(thread.is_alive() for thread in threads)
+    for config in configs:
+        assert_equal(pool.open(config), undisturbed(config))

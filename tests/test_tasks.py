@@ -1,0 +1,259 @@
+"""Tasks: gradients against autograd, a plain network and differences; data, splits, batches and first weights."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core import TASKS, from_function, race, racer, start
+from core.tasks import Task
+from core.tasks.base import PARTS
+from core.tasks.data import batch_indices
+from core.tasks.dense import DenseClassifier
+from tests.strategies import table_rows
+
+LIKE = torch.empty(0, dtype=torch.float64)
+CPU = torch.device("cpu")
+
+
+def made(name: str, **settings: object) -> Task:
+    return race((name, settings), [racer("sgd")], batch=2).build_task()
+
+
+def dense(name: str, **settings: object) -> DenseClassifier:
+    task = made(name, **settings)
+    assert isinstance(task, DenseClassifier)
+    return task
+
+
+ALL = {name: made(name) for name in TASKS}
+DENSE = {name: task for name, task in ALL.items() if isinstance(task, DenseClassifier)}
+NETWORKS = [("digits", {}), ("moons", {"depth": 1, "width": 5}), ("spirals", {"depth": 4, "width": 7})]
+
+
+def plain_twin(task: DenseClassifier, p: Tensor) -> nn.Sequential:
+    """The network of one row as `torch.nn` has it."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in zip(task.widths, task.widths[1:], strict=False):
+        layers += [nn.Linear(fan_in, fan_out, dtype=torch.float64), nn.ReLU()]
+    twin = nn.Sequential(*layers[:-1])
+    torch.nn.utils.vector_to_parameters(p.clone(), twin.parameters())
+    return twin
+
+
+def points(task: Task, rows: int = 5) -> Tensor:
+    """Weights that are not where a run starts."""
+    generator = torch.Generator().manual_seed(1)
+    first = task.initial(range(rows), LIKE)
+    return 1.5 * first + 0.1 * torch.randn(first.shape, dtype=torch.float64, generator=generator)
+
+
+# Gradients
+
+
+@pytest.mark.parametrize(("name", "settings"), NETWORKS)
+@pytest.mark.parametrize("size", [1, 32, 33])
+def test_written_out_gradient_equals_autograd(name: str, settings: dict[str, int], size: int) -> None:
+    """Float64, 1e-12 of the largest entry."""
+    task = dense(name, **settings)
+    p, batch = points(task), task.batch((0, 1, 2, 3, 4), 7, size, LIKE)
+    loss, gradient = task.loss_and_grad(p, batch)
+    leaf = p.clone().requires_grad_()
+    expected = task.loss(leaf, batch)
+    (by_autograd,) = torch.autograd.grad(expected.sum(), leaf)
+    assert torch.allclose(loss, expected, rtol=1e-12, atol=0)
+    assert float((gradient - by_autograd).abs().max()) < 1e-12 * float(by_autograd.abs().max())
+
+
+@pytest.mark.parametrize(("name", "settings"), NETWORKS)
+def test_network_equals_a_plain_one(name: str, settings: dict[str, int]) -> None:
+    """Loss, gradient and accuracy of `nn.Sequential` with `cross_entropy` and `argmax`, row by row, to 1e-10."""
+    task = dense(name, **settings)
+    p = points(task)
+    batch = task.batch((0, 1, 2, 3, 4), 3, 32, LIKE)
+    loss, gradient = task.loss_and_grad(p, batch)
+    evaluated = {part: task.evaluate(p, part) for part in PARTS}
+    for row, (x, y) in enumerate(zip(*batch.tensors, strict=True)):
+        twin = plain_twin(task, p[row])
+        expected = nn.functional.cross_entropy(twin(x.T), y.T.argmax(1))
+        expected.backward()
+        assert float(loss[row]) == pytest.approx(expected.item(), rel=1e-10)
+        parts = torch.cat([w.grad.flatten() for w in twin.parameters() if w.grad is not None])
+        assert float((gradient[row] - parts).abs().max()) < 1e-10 * float(parts.abs().max())
+        for part in PARTS:
+            inputs, labels = (torch.as_tensor(array) for array in task.data.parts[part])
+            logits = twin(inputs)
+            assert float(evaluated[part]["accuracy"][row]) == pytest.approx(
+                (logits.argmax(1) == labels).double().mean().item(), abs=1e-12
+            )
+            whole = nn.functional.cross_entropy(logits, labels).item()
+            assert float(evaluated[part]["loss"][row]) == pytest.approx(whole, rel=1e-10)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_gradient_equals_central_differences(name: str) -> None:
+    """Along 20 random directions, for every task of the registry: (f(p + h d) - f(p - h d)) / 2h."""
+    task = ALL[name]
+    size = min(8, task.examples or 8)
+    generator = torch.Generator().manual_seed(0)
+    p = points(task, 20)
+    batch = task.batch(tuple(range(20)), 5, size, LIKE)
+    _, gradient = task.loss_and_grad(p, batch)
+    direction = torch.randn(p.shape, dtype=torch.float64, generator=generator)
+    direction /= direction.norm(dim=1, keepdim=True)
+    h = 1e-6
+    difference = (task.loss(p + h * direction, batch) - task.loss(p - h * direction, batch)) / (2 * h)
+    along = (gradient * direction).sum(1)
+    assert difference == pytest.approx(along, abs=1e-6 * float(gradient.norm(dim=1).max()))
+
+
+# Known values
+
+
+def test_values_of_the_textbook_functions() -> None:
+    """Rosenbrock (1960): 0 at (1, 1), 1 at the origin, 24.2 at (-1.2, 1); the bowl: x^2 / 2 and 25 y^2 / 2."""
+    at = torch.tensor([[1.0, 1.0], [0.0, 0.0], [-1.2, 1.0]], dtype=torch.float64)
+    valley, bowl = ALL["rosenbrock"], made("quadratic", condition=25)
+    assert valley.loss(at, valley.batch((0,), 0, 1, LIKE)).tolist() == pytest.approx([0, 1, 24.2])
+    assert bowl.loss(at, bowl.batch((0,), 0, 1, LIKE)).tolist() == pytest.approx([13, 0, 13.22])
+    starts = bowl.initial(range(9), LIKE)
+    assert starts.norm(dim=1) == pytest.approx(torch.full((9,), 2.0, dtype=torch.float64))
+    near = valley.initial(range(9), LIKE) - torch.tensor([-1.2, 1.0])
+    assert 0.05 < float(near.abs().max()) <= 0.3
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_levels_are_what_guessing_would_get(name: str) -> None:
+    """A network of zeros gives every class the same: loss ln C, and no prediction counts."""
+    task = DENSE[name]
+    zeros = torch.zeros(1, task.layout.width, dtype=torch.float64)
+    found = task.evaluate(zeros, "validation")
+    assert float(found["loss"]) == pytest.approx(math.log(task.data.classes))
+    assert task.guess == pytest.approx(math.log(task.data.classes))
+    assert task.levels[0].value == pytest.approx(float(found["loss"]))
+    assert float(found["accuracy"]) == 0
+    commonest = Counter(task.data.parts["validation"][1].tolist()).most_common(1)[0][1]
+    assert task.levels[1].value == pytest.approx(commonest / len(task.data.parts["validation"][1]))
+
+
+def test_a_network_that_is_not_finite_is_right_about_nothing() -> None:
+    task = DENSE["digits"]
+    broken = torch.full((1, task.layout.width), math.nan, dtype=torch.float64)
+    assert float(task.evaluate(broken, "validation")["accuracy"]) == 0
+
+
+# Data
+
+
+@pytest.mark.parametrize(("name", "total"), [("digits", 1797), ("moons", 1000), ("spirals", 1000)])
+def test_parts_do_not_overlap_and_are_stratified(name: str, total: int) -> None:
+    """60, 20 and 20 percent, no example in two parts, and each class with its share in each, to one example."""
+    parts = DENSE[name].data.parts
+    sizes = {part: len(labels) for part, (_, labels) in parts.items()}
+    assert sizes == {
+        "train": total - 2 * math.ceil(total / 5),
+        "validation": math.ceil(total / 5),
+        "test": math.ceil(total / 5),
+    }
+    rows = np.concatenate([inputs for inputs, _ in parts.values()])
+    assert len(np.unique(rows, axis=0)) == total
+    everyone = np.bincount(np.concatenate([labels for _, labels in parts.values()])) / total
+    for _, labels in parts.values():
+        assert np.abs(np.bincount(labels) - everyone * len(labels)).max() <= 1
+
+
+def test_digits_are_the_ones_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+
+    everything = {
+        (*(16 * image).round().astype(int).tolist(), int(label))
+        for inputs, labels in DENSE["digits"].data.parts.values()
+        for image, label in zip(inputs, labels, strict=True)
+    }
+    images = load_digits()
+    expected = {
+        (*image.astype(int).tolist(), int(label)) for image, label in zip(images.data, images.target, strict=True)
+    }
+    assert everything == expected
+
+
+@pytest.mark.parametrize("size", [1, 32, 50])
+def test_each_epoch_is_a_permutation_of_its_own(size: int) -> None:
+    """All examples once, but for the incomplete last batch; another order in each epoch and for each seed."""
+    count = 107
+    steps = count // size
+    orders = [
+        torch.cat([batch_indices((seed,), epoch * steps + i, count, size, CPU) for i in range(steps)]).tolist()
+        for seed in (0, 1)
+        for epoch in (0, 1, 2)
+    ]
+    for order in orders:
+        assert len(order) == steps * size
+        assert len(set(order)) == len(order)
+        assert set(order) <= set(range(count))
+    assert len({tuple(order) for order in orders}) == len(orders)
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_a_batch_is_a_pure_function_of_seed_and_step(name: str) -> None:
+    """The same for whoever asks, in whatever company, and it is training data with its labels."""
+    task = DENSE[name]
+    inputs, labels = task.data.tensors("train", LIKE)
+    for step in (0, 3, 500):
+        x, y = task.batch((4, 9, 4), step, 16, LIKE).tensors
+        torch.rand(2)
+        alone = task.batch((9,), step, 16, LIKE).tensors
+        assert torch.equal(x[1], alone[0][0])
+        assert torch.equal(y[1], alone[1][0])
+        assert torch.equal(x[0], x[2])
+        assert not torch.equal(x[0], x[1])
+        chosen = batch_indices((9,), step, task.data.count, 16, CPU).long()
+        assert torch.equal(x[1].T, inputs[chosen])
+        assert torch.equal(y[1].T, labels[chosen])
+
+
+# First weights
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_first_weights_are_uniform_within_the_root_of_the_fan_in(name: str) -> None:
+    """As `nn.Linear` draws them: weights and biases within 1 / sqrt(fan-in), and filling that range."""
+    task = DENSE[name]
+    views = task.layout.views(task.initial(range(40), LIKE))
+    for layer, fan_in in enumerate(task.widths[:-1], start=1):
+        for tensor in (views[f"W{layer}"], views[f"b{layer}"]):
+            scaled = tensor * math.sqrt(fan_in)
+            assert float(scaled.abs().max()) <= 1
+            assert float(scaled.max()) > 0.9
+            assert float(scaled.min()) < -0.9
+            assert float(scaled.var()) == pytest.approx(1 / 3, rel=0.25)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_racers_of_a_seed_start_alike_and_seeds_differ(name: str) -> None:
+    config = race(name, [racer("adam"), racer("sgd"), racer("adam", lr=0.1)], seeds=[5, 2, 11])
+    params = start(config, torch.float64).params[table_rows(config)]
+    assert torch.equal(params[0], params[1])
+    assert torch.equal(params[0], params[2])
+    assert len({tuple(row.tolist()) for row in params[0]}) == 3
+    other = race(name, [racer("sgd")], seeds=[11])
+    assert torch.equal(start(other, torch.float64).params[0], params[0, 2])
+    assert torch.equal(start(config).params[table_rows(config)], params.float())
+
+
+# Functions of one's own
+
+
+def test_a_function_of_ones_own_starts_where_it_is_told_and_is_projected() -> None:
+    task = from_function(lambda x, step: (x**2).sum(1), [1.0, -2.0], project=lambda x: x.clamp(min=0))
+    assert task.initial([0, 7], LIKE).tolist() == [[1, -2], [1, -2]]
+    assert task.project(torch.tensor([[1.0, -2.0]])).tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("bad", [[[1.0]], [math.nan], [math.inf], 3.0])
+def test_a_function_needs_a_list_of_finite_numbers_to_start_from(bad: object) -> None:
+    with pytest.raises(ValueError, match="start must be a list of finite numbers"):
+        from_function(lambda x, step: x[:, 0], bad)  # type: ignore[arg-type]
