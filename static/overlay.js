@@ -62,7 +62,8 @@ export function paintReadout(element, { title, heads, rows, marks, colors, axis 
   };
   const cells = (row) => row.values.map((v) => `<td>${escaped(v)}</td>`).join("");
   // On an axis that is not steps each racer is at a step of its own there.
-  const step = (row) => (axis === "steps" ? "" : `<td>${row.step.toLocaleString("en-US")}</td>`);
+  const there = (row) => row.values.some((value) => value !== "–");
+  const step = (row) => (axis === "steps" ? "" : `<td>${there(row) ? row.step.toLocaleString("en-US") : "–"}</td>`);
   element.innerHTML = `<strong>${escaped(title)}</strong><table><thead><tr><td></td>
     ${axis === "steps" ? "" : "<th scope=col>step</th>"}${heads.map((h) => `<th scope="col">${escaped(h)}</th>`).join("")}</tr></thead><tbody>
     ${rows.map((row) => `<tr><th scope="row">${swatch(row)}${escaped(row.name)}</th>${step(row)}${cells(row)}</tr>`).join("")}</tbody></table>

@@ -35,7 +35,8 @@ def shampoo(ctx: Context, s: Named, age: Named, h: Named) -> Update:
 
     `L <- L + G G^T; R <- R + G^T G; W <- W - lr L^(-1/4) G R^(-1/4)`, both starting from eps I.
     """
-    update, slots = [], {}
+    update: list[Tensor] = []
+    slots: dict[str, Tensor] = {}
     for name, g in ctx.layout.views(ctx.g).items():
         left = getattr(s, f"L_{name}") + g @ g.transpose(1, 2)
         right = getattr(s, f"R_{name}") + g.transpose(1, 2) @ g

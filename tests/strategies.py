@@ -83,7 +83,10 @@ def configs(
     edited: bool = True,
     plain_seeds: bool = False,
 ) -> Config:
-    """A race. `small` trains in a few milliseconds, on a batch of at least 2; `plain_seeds` has the seeds 0, 1, …, as a page has them."""
+    """A race. `small` trains in a few milliseconds, on a batch of at least 2.
+
+    `plain_seeds` has the seeds 0, 1, …, as a page has them; the rest leaves out what an address may not carry.
+    """
     kind = draw(st.sampled_from(list(TASKS.values())))
     # From the stops, so that few different data sets are made.
     task: Settings = {

@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, rule in LATER.items():
-        monkeypatch.setitem(RULES, name, rule)  # type: ignore[arg-type]
+        monkeypatch.setitem(RULES, name, rule)
 
 
 class Plain:
@@ -200,7 +200,7 @@ def test_a_rule_may_ask_about_some_of_its_rows(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setitem(
         RULES, "asks", Rule("asks", "Asks", asks, (*LATER["sam"].hypers[:1], LATER["sam"].hypers[2]), "", "", "")
-    )  # type: ignore[arg-type]
+    )
     config = race(TASK, [racer("adam"), racer("asks", lr=0.1)], steps=3, batch=BATCH, seeds=4)
     state, _ = trained(config, (3,))
     for asked, given in seen:

@@ -23,7 +23,11 @@ def end_of(config: Config) -> list[float]:
 @pytest.mark.parametrize("curvature", [0.5, 3.0])
 def test_descent_on_a_bowl_is_the_product_over_the_scheduled_rates(curvature: float) -> None:
     """f = lambda x^2 / 2: x_T = x_0 prod(1 - lr_t lambda), so decay compensates where the problem is convex."""
-    schedules = [("step", {"factor": 0.3, "every": 4}), ("constant", {}), ("tabulated", {"values": [0.4, 0.1, 0.02]})]
+    schedules: list[tuple[str, dict[str, object]]] = [
+        ("step", {"factor": 0.3, "every": 4}),
+        ("constant", {}),
+        ("tabulated", {"values": [0.4, 0.1, 0.02]}),
+    ]
     rates = [[0.2 * 0.3 ** (t // 4) for t in range(11)], [0.2] * 11, [0.4, 0.1] + [0.02] * 9]
     task = from_function(lambda x, step: curvature * x[:, 0] ** 2 / 2, [1.0])
     found = end_of(race(task, [racer("sgd", lr=0.2, schedule=schedule) for schedule in schedules], steps=11))
