@@ -1,8 +1,8 @@
 """Descent Lab's core: many small trainings as one table. Usable from a notebook, without Streamlit.
 
-    from core import race, racer, run
-    history = run(race("digits", [racer("sgd", lr=0.3), racer("adam", lr=0.003)], steps=500, seeds=8))
-    history.smooth[-1]  # final training loss, [racers, seeds]
+from core import race, racer, run
+history = run(race("digits", [racer("sgd", lr=0.3), racer("adam", lr=0.003)], steps=500, seeds=8))
+history.smooth[-1]  # final training loss, [racers, seeds]
 """
 
 from core.config import Config, Edit, Racer, Reset, edit, race, racer
@@ -11,9 +11,26 @@ from core.optimizers import RULES
 from core.schedules import SCHEDULES
 from core.spec import Hyper
 from core.tasks import TASKS, from_function
-from core.train import Records, Recording, State, advance, start
+from core.train import Recording, Records, State, advance, start
 
 __all__ = [
-    "RULES", "SCHEDULES", "TASKS", "Config", "Edit", "History", "Hyper", "Racer", "Records", "Recording", "Reset",
-    "State", "advance", "edit", "from_function", "race", "racer", "run", "start",
+    "RULES",
+    "SCHEDULES",
+    "TASKS",
+    "Config",
+    "Edit",
+    "History",
+    "Hyper",
+    "Racer",
+    "Recording",
+    "Records",
+    "Reset",
+    "State",
+    "advance",
+    "edit",
+    "from_function",
+    "race",
+    "racer",
+    "run",
+    "start",
 ]  # fmt: skip

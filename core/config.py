@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ Settings = tuple[tuple[str, Any], ...]
 EVERY = Hyper("every", 300, 10, 5000, log=True, label="Reset every", minimum=1, maximum=10_000_000,
               help="Steps between two resets of the optimizer's memory.")  # fmt: skip
 RESETS = ("nothing", *MOMENTS)
-STEPS = Hyper("steps", 1000, 100, 5000, grid=(100, 200, 300, 500, 1000, 2000, 3000, 5000), label="Steps", minimum=1, maximum=10_000_000, help="Updates of the weights.")
+STEPS = Hyper("steps", 1000, 100, 5000, grid=(100, 200, 300, 500, 1000, 2000, 3000, 5000), label="Steps", minimum=1,
+              maximum=10_000_000, help="Updates of the weights; a longer run forgives a low rate.")  # fmt: skip
 BATCH = Hyper("batch", 32, 4, 256, grid=(4, 8, 16, 32, 64, 128, 256), label="Batch", minimum=1, maximum=1_000_000,
               help="Examples in each step's gradient; 32 is usual.")  # fmt: skip
 
@@ -197,7 +198,23 @@ class Config:
         """
         if not isinstance(self.task, Choice):
             raise ValueError("A task made from a function lives in this process only and cannot be written as JSON.")
-        return json.dumps(_plain(self), separators=(",", ":"))
+        data = {
+            "task": _choice(self.task),
+            "racers": [
+                {
+                    "rule": racer.rule,
+                    "settings": dict(racer.settings),
+                    "schedules": {setting: _choice(schedule) for setting, schedule in racer.schedules},
+                    "reset": asdict(racer.reset),
+                }
+                for racer in self.racers
+            ],
+            "steps": self.steps,
+            "batch": self.batch,
+            "seeds": self.seeds,
+            "edits": [{"step": e.step, "racer": e.racer, "what": _choice(e.what)} for e in self.edits],
+        }
+        return json.dumps(data, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str) -> Config:
@@ -229,7 +246,7 @@ def racer(
     *,
     schedule: str | tuple[str, Mapping[str, object]] | None = None,
     schedules: Mapping[str, tuple[str, Mapping[str, object]]] | None = None,
-    reset: Reset = Reset(),  # noqa: B008 (frozen)
+    reset: Reset = Reset(),
     **settings: object,
 ) -> Racer:
     """A contender, checked: `racer("adam", lr=0.003, schedule=("step", {"factor": 0.1, "every": 300}))`.
@@ -280,8 +297,8 @@ def race(
     task: str | tuple[str, Mapping[str, object]] | Task,
     racers: Iterable[Racer],
     *,
-    steps: int = STEPS.default,
-    batch: int = BATCH.default,
+    steps: int = int(STEPS.default),
+    batch: int = int(BATCH.default),
     seeds: int | Sequence[int] = 1,
     edits: Iterable[Edit] = (),
 ) -> Config:
@@ -304,9 +321,7 @@ def race(
     given = range(seeds) if isinstance(seeds, int) else seeds
     if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in given):
         raise ValueError(f"seeds are {seeds!r}, but must be different whole numbers of at least 0.")
-    return Config(
-        chosen, tuple(racers), int(STEPS.check(steps)), int(BATCH.check(batch)), tuple(given), tuple(edits)
-    )
+    return Config(chosen, tuple(racers), int(STEPS.check(steps)), int(BATCH.check(batch)), tuple(given), tuple(edits))
 
 
 def _schedule(name: str, settings: Mapping[str, object]) -> Choice:
@@ -332,14 +347,5 @@ def _racer_from(data: Mapping[str, Any]) -> Racer:
     )
 
 
-def _plain(value: Any) -> Any:
-    """Dataclasses and (name, value) pairs as JSON objects."""
-    if isinstance(value, (Config, Racer, Choice, Edit, Reset)):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)} | (
-            {"settings": {name: _plain(entry) for name, entry in value.settings}}
-            if isinstance(value, (Racer, Choice))
-            else {}
-        ) | ({"schedules": {name: _plain(entry) for name, entry in value.schedules}} if isinstance(value, Racer) else {})
-    return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
-
-
+def _choice(choice: Choice) -> dict[str, Any]:
+    return {"name": choice.name, "settings": dict(choice.settings)}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from core.config import Config
-from core.train import REASONS, Array, Records, Recording, advance, start
+from core.train import REASONS, Array, Recording, Records, advance, start
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class History:
         return "" if step < 0 else f"stopped at step {step}: {REASONS[int(self.reason[racer, seed])]}"
 
 
-def by_racer(config: Config, values: Array) -> Array:
+def by_racer(config: Config, values: NDArray[T]) -> NDArray[T]:
     """`[..., R]` -> `[..., racers, seeds]`."""
     return values.reshape(*values.shape[:-1], len(config.racers), len(config.seeds))
 
@@ -78,7 +81,10 @@ def summary(values: Array) -> tuple[Array, Array, Array]:
 
 
 def run(
-    config: Config, dtype: torch.dtype = torch.float32, device: str = "cpu", recording: Recording = Recording()  # noqa: B008
+    config: Config,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    recording: Recording = Recording(),  # noqa: B008
 ) -> History:
     """Train a whole race and return its history; raises as `advance` does."""
     _, records = advance(config, start(config, dtype, device), config.steps, recording)

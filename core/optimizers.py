@@ -201,20 +201,23 @@ def _decay(name: str, label: str, default: float, help: str) -> Hyper:
 
 def _eps(default: float) -> Hyper:
     return Hyper(
-        "eps", default, 1e-10, 1.0, grid=tuple(float(f"1e{k}") for k in range(-10, 1)), label="ε", minimum=0.0, maximum=1e9,
+        "eps", default, 1e-10, 1.0, grid=tuple(float(f"1e{k}") for k in range(-10, 1)), label="ε",
+        minimum=0.0, maximum=1e9,
         help="Added to the divisor so that tiny gradients do not make huge steps; 1e-8 is usual.",
     )  # fmt: skip
 
 
 def _weight_decay(default: float, how: str) -> Hyper:
     return Hyper(
-        "weight_decay", default, 0.0, 0.1, grid=(0.0, 1e-5, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1), label="Weight decay", minimum=0.0, maximum=10.0,
+        "weight_decay", default, 0.0, 0.1, grid=(0.0, 1e-5, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1),
+        label="Weight decay", minimum=0.0, maximum=10.0,
         help=f"Pulls every weight towards zero, {how}; 0 to 0.01 is usual.",
     )  # fmt: skip
 
 
 CLIP = Hyper(
-    "clip", 0.0, 0.0, 10.0, grid=(0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0), label="Clip gradient norm", minimum=0.0, maximum=1e9,
+    "clip", 0.0, 0.0, 10.0, grid=(0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0), label="Clip gradient norm",
+    minimum=0.0, maximum=1e9,
     help="Shrinks a gradient whose norm is larger than this down to it; 0 switches clipping off, 1 is usual.",
 )  # fmt: skip
 _COUPLED = _weight_decay(0.0, "through the gradient (L2)")
@@ -229,7 +232,14 @@ _DAMPENING = Hyper(
 _ALPHA = _decay("alpha", "α", 0.99, "Memory of the squared gradient v: 0.99 forgets half of it in 69 steps.")
 _CENTERED = Hyper("centered", False, label="Centered", help="Divide by the gradient's spread instead of its size.")
 _LR_DECAY = Hyper(
-    "lr_decay", 0.0, 0.0, 0.1, grid=(0.0, 1e-4, 1e-3, 0.01, 0.1), label="Rate decay", maximum=10.0, help="Divides the rate by 1 + this times the step."
+    "lr_decay",
+    0.0,
+    0.0,
+    0.1,
+    grid=(0.0, 1e-4, 1e-3, 0.01, 0.1),
+    label="Rate decay",
+    maximum=10.0,
+    help="Divides the rate by 1 + this times the step.",
 )
 _ACCUMULATOR = Hyper(
     "initial_accumulator_value", 0.0, 0.0, 1.0, label="Start of v", maximum=1e6, help="Where the sum of squares starts."
@@ -267,7 +277,7 @@ RULES: Mapping[str, Rule] = {
         ),
         Rule(
             "rmsprop", "RMSprop", rmsprop,
-            (_rate(0.01), _ALPHA, _decay("momentum", "μ", 0.0, "Momentum: a heavy ball on top of the scaled gradient; 0 is usual."),
+            (_rate(0.01), _ALPHA, _decay("momentum", "μ", 0.0, "Momentum on top of the scaled gradient; 0 is usual."),
              _CENTERED, _eps(1e-8), _COUPLED, CLIP),
             r"v \leftarrow \alpha v + (1-\alpha)\,g^2,\quad m \leftarrow \mu m + \frac{g}{\sqrt{v} + \epsilon},\quad "
             r"p \leftarrow p - \eta\,m",

@@ -30,7 +30,8 @@ class Look:
 
 def norm(table: Tensor) -> Tensor:
     """Euclidean norm of each row: `[R, P]` -> `[R]`."""
-    return torch.linalg.vector_norm(table, dim=1)
+    found: Tensor = torch.linalg.vector_norm(table, dim=1)
+    return found
 
 
 def root_norm(table: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Schedules: what value a setting has at each step.
 
 A schedule is `values(base, t, total, **settings) -> [T]`: the setting's value at the 0-based steps `t [T]`, where
-`base [T]` is the racer's own value (an edit may change it on the way) and `total` the length of the run. `decays` lists the steps at which the value is
-cut, which is where "reset at each decay" acts. To add one: one function and one entry in `SCHEDULES`.
+`base [T]` is the racer's own value (an edit may change it on the way) and `total` the length of the run. `decays`
+lists the steps at which the value is cut, which is where "reset at each decay" acts. To add one: one function and one
+entry in `SCHEDULES`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def constant(base: Array, t: Array, total: int) -> Array:
 
 def step_decay(base: Array, t: Array, total: int, factor: float, every: int) -> Array:
     """`base factor^floor(t / every)`; as `torch.optim.lr_scheduler.StepLR`."""
-    return base * factor ** np.floor(t / every)
+    decayed: Array = base * np.power(factor, np.floor(t / every))
+    return decayed
 
 
 def tabulated(base: Array, t: Array, total: int, values: Sequence[float]) -> Array:

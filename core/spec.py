@@ -95,7 +95,7 @@ class Hyper:
         return int(number) if kind is int else number
 
     def stops(self, *values: float) -> list[float]:
-        """The slider's stops: 10 round numbers a decade where `log`, else 20 steps; `values` have a place of their own."""
+        """The slider's stops: 10 round numbers a decade where `log`, else 20 steps; `values` are among them."""
         kind = type(self.default)
         if self.grid:
             stops = set(self.grid)
@@ -152,10 +152,7 @@ class Layout:
     def views(self, table: Tensor) -> dict[str, Tensor]:
         """`[R, P]` -> {name: `[R, *shape]`}, without a copy."""
         pieces = table.split(self.sizes, dim=1)
-        return {
-            name: piece.view(len(table), *shape)
-            for (name, shape), piece in zip(self.shapes, pieces, strict=True)
-        }
+        return {name: piece.view(len(table), *shape) for (name, shape), piece in zip(self.shapes, pieces, strict=True)}
 
     def flat(self, tensors: Iterable[Tensor]) -> Tensor:
         """The inverse of `views`: tensors `[R, ...]`, in the layout's order -> `[R, P]`."""

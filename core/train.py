@@ -39,6 +39,7 @@ RUNNING, LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE = 0, 1, 2
 REASONS = {RUNNING: "", LOSS_NOT_FINITE: "its loss is not finite", WEIGHTS_NOT_FINITE: "its weights are not finite"}
 
 Array = NDArray[np.float64]
+Samples = list[tuple[int, dict[str, Tensor]]]  # (step, {name: [R]})
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,7 @@ def start(config: Config, dtype: torch.dtype = torch.float32, device: str = "cpu
     return State(0, params, params, slots, ages, count, count - 1, count, level, level, count - 1)
 
 
-def advance(
-    config: Config, state: State, steps: int, recording: Recording = Recording()  # noqa: B008 (frozen)
-) -> tuple[State, Records]:
+def advance(config: Config, state: State, steps: int, recording: Recording = Recording()) -> tuple[State, Records]:
     """Train every run of the race for up to `steps` more steps.
 
     The state that is given is not changed. Beyond the end of the race nothing happens. A row whose loss or weights
@@ -208,7 +207,8 @@ def _fresh(slot: Slot, p: Tensor, settings: _Settings, layout: Layout) -> Tensor
     shape = slot.shape(layout) if slot.shape else (layout.width,)
     blank = p.new_zeros(len(p), *shape)
     if isinstance(slot.reset, str):
-        return blank + getattr(settings, slot.reset).view(-1, *[1] * len(shape))
+        column: Tensor = getattr(settings, slot.reset)
+        return blank + column.view(-1, *[1] * len(shape))
     return blank + slot.reset
 
 
@@ -250,7 +250,8 @@ class _Block:
         """The first slot that remembers this moment of the gradient."""
         for slot in self.declared:
             if slot.moment == moment:
-                return getattr(self.slots, slot.name)
+                found: Tensor = getattr(self.slots, slot.name)
+                return found
         return None
 
 
@@ -277,7 +278,8 @@ class _EditRows:
 
     @property
     def _chunk_rows(self) -> Tensor:
-        return self._rows + self._block.rows.start
+        moved: Tensor = self._rows + self._block.rows.start
+        return moved
 
     def slots(self) -> tuple[tuple[str, int], ...]:
         return tuple((slot.name, slot.moment) for slot in self._block.declared)
@@ -323,8 +325,8 @@ class _Chunk:
         ]
         self.clips = any(block.settings.uses("clip") for block in self.blocks)
         self.losses: list[Tensor] = []
-        self.probes: list[tuple[int, dict[str, Tensor]]] = []
-        self.evals: list[tuple[int, dict[str, Tensor]]] = []
+        self.probes: Samples = []
+        self.evals: Samples = []
         self.test: dict[str, Tensor] = {}
 
     def run(self, count: int) -> None:
@@ -390,9 +392,7 @@ class _Chunk:
         block.slots = SimpleNamespace(**slots)
         return update * block.settings.lr if block.rule.scales_by_rate else update
 
-    def _freeze(
-        self, step: int, new: Tensor, loss: Tensor, before: list[SimpleNamespace]
-    ) -> tuple[Tensor, Tensor]:
+    def _freeze(self, step: int, new: Tensor, loss: Tensor, before: list[SimpleNamespace]) -> tuple[Tensor, Tensor]:
         """Put diverged rows back to their last finite values, for good; their loss is NaN from this step on."""
         finite_loss, finite_new = torch.isfinite(loss), torch.isfinite(new).all(dim=1)
         failed = self.active.squeeze(1) & ~(finite_loss & finite_new)
@@ -444,7 +444,9 @@ class _Chunk:
         for block in self.blocks:
             rows = [index for index, racer in enumerate(block.racers) if racer == edit.racer]
             if rows:
-                EDITS[edit.what.name].apply(_EditRows(self, block, torch.tensor(rows, device=self.p.device)), **settings)
+                EDITS[edit.what.name].apply(
+                    _EditRows(self, block, torch.tensor(rows, device=self.p.device)), **settings
+                )
 
 
 def _join(parts: Sequence[Tensor]) -> Tensor:
@@ -466,7 +468,9 @@ def _collect(plan: _Plan, state: State, chunks: list[_Chunk], count: int) -> tup
         """Tensors `[..., R_chunk]` of all chunks -> array `[..., R]` in the config's order."""
         return torch.cat(list(values), dim=-1).double().cpu().numpy()[..., plan.table_row]
 
-    def series(read: Callable[[_Chunk], list[tuple[int, dict[str, Tensor]]]]) -> tuple[tuple[int, ...], dict[str, Array]]:
+    def series(
+        read: Callable[[_Chunk], list[tuple[int, dict[str, Tensor]]]],
+    ) -> tuple[tuple[int, ...], dict[str, Array]]:
         taken = [read(chunk) for chunk in chunks]
         if not taken[0]:
             return (), {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -35,7 +35,7 @@ class Stage:
     notes: tuple[str, ...] = ()
     preset: str | None = None
     scene: int = 0  # a preset or a link is a new scene; a slider moved is the same one
-    held: live.Held = live.Held()
+    held: live.Held = field(default_factory=live.Held)
     address: Mapping[str, str] | None = None  # as last written
     drawn: tuple[Any, ...] = ()  # what the widgets last showed
 
@@ -214,7 +214,8 @@ def shared_row(now: Stage) -> None:
                     setting(hyper, config.task.get(hyper.name), key(f"task.{hyper.name}"),
                             lambda name, value: tell(f"task.{name}", value))  # fmt: skip
                 st.number_input("First seed", FIRST_SEED.low, FIRST_SEED.high, config.seeds[0], key=key("seed"),
-                                help=FIRST_SEED.help, on_change=_seed_changed, args=(now.generation, key("seed")))  # fmt: skip
+                                help=FIRST_SEED.help, on_change=_seed_changed,
+                                args=(now.generation, key("seed")))  # fmt: skip
         stops = {stop: number_text(stop) for stop in STEPS.stops()}
         choice("Steps", "steps", stops, config.steps, key("steps"), tell, help=STEPS.help)
         if task.examples is not None:
@@ -286,7 +287,7 @@ def arena() -> None:
                      accuracy=config.build_task().accuracy, alone=len(config.racers) == 1)  # fmt: skip
             if len(config.racers) < limits.RACERS:
                 st.button("Add a racer", key=f"{now.generation}.add", icon=":material/add:", on_click=add,
-                          width="stretch", help="One more optimizer, at its tuned rate where that is known.")  # fmt: skip
+                          width="stretch", help="One more optimizer, at its tuned rate if known.")  # fmt: skip
         with right:
             chart()
 

@@ -63,10 +63,10 @@ def card(slot: int, racer: Racer, name: str, generation: int, changed: Changed, 
 
 def _results(slot: int, accuracy: bool) -> None:
     """Places that the live chart keeps filled (`data-live`)."""
-    validation = f'<span>validation<b data-live="r{slot}.second">–</b></span>' if accuracy else ""
-    test = f'<span>test<b data-live="r{slot}.test">–</b></span>' if accuracy else ""
+    validation = f'<span>validation<b data-live="r{slot}.second">&ndash;</b></span>' if accuracy else ""
+    test = f'<span>test<b data-live="r{slot}.test">&ndash;</b></span>' if accuracy else ""
     st.html(
-        f'<div class="dl-results"><span>loss<b data-live="r{slot}.loss">–</b></span>{validation}{test}'
+        f'<div class="dl-results"><span>loss<b data-live="r{slot}.loss">&ndash;</b></span>{validation}{test}'
         f'<span class="dl-state" data-live="r{slot}.state"></span></div>'
     )
 
@@ -111,9 +111,7 @@ def _plan_controls(racer: Racer, key: Callable[[str], str], tell: Callable[..., 
         st.caption("The rate is constant: there is no decay, so nothing is forgotten.")
 
 
-def _more(
-    racer: Racer, key: Callable[[str], str], tell: Callable[..., None], faces: list[Any], alone: bool
-) -> None:
+def _more(racer: Racer, key: Callable[[str], str], tell: Callable[..., None], faces: list[Any], alone: bool) -> None:
     rule = racer.spec
     st.markdown(f"**{rule.label}.** {rule.idea}")
     st.latex(rule.equation)

@@ -17,7 +17,7 @@ from core.config import Config
 from core.history import by_racer, counted, summary
 from core.optimizers import RULES
 from core.tasks import Task
-from core.train import Records, Recording
+from core.train import Recording, Records
 from ui.limits import LOSS_SAMPLES
 from ui.names import labels
 from ui.settings import setting_of
@@ -175,7 +175,7 @@ def piece(config: Config, records: Records) -> Piece:
 
 
 def _lines(values: Array) -> list[Array]:
-    """`[n, racers, seeds]` -> median, low and high, `[racers, n]`; what is infinite is drawn as huge, or ends the line."""
+    """`[n, racers, seeds]` -> median, low and high, `[racers, n]`; an infinite median ends the line."""
     mid, low, high = summary(values)
     return [
         np.where(np.isinf(mid), np.nan, mid).T,
@@ -197,8 +197,10 @@ def _loss(config: Config, records: Records, stopped: Array) -> Array:
     loss = np.where(np.isinf(loss), np.nan, loss)
     # A sample of the raw loss is the largest of its bin, so that a spike between two samples is still seen.
     ends = np.flatnonzero(sampled)
-    raw = np.stack([loss[max(end - stride + 1, 0) : end + 1].max(axis=0) for end in ends], axis=1) if len(ends) else (
-        np.empty((len(config.racers), 0))
+    raw = (
+        np.stack([loss[max(end - stride + 1, 0) : end + 1].max(axis=0) for end in ends], axis=1)
+        if len(ends)
+        else (np.empty((len(config.racers), 0)))
     )
     smooth = counted(by_racer(config, records.smooth), stopped)[sampled]
     return _stack([raw, *_lines(smooth)], len(config.racers))

@@ -15,7 +15,6 @@ from typing import Any
 
 import streamlit as st
 
-from ui import limits
 from ui.charts import charts_for, describe
 from ui.names import labels
 from ui.palette import RACERS
@@ -52,6 +51,12 @@ class Held:
     def count(self, name: str) -> int:
         return self.counts.get(name, 0)
 
+    def possible(self, race: Race) -> bool:
+        """Whether it is no more than the whole race; one that was dropped and is trained anew may hold less."""
+        samples = {name: track.shape[2] for name, track in race.tracks.items()}
+        samples["verdict"] = samples["eval"]
+        return all(count <= samples[name] for name, count in self.counts.items())
+
 
 def _count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
@@ -75,7 +80,7 @@ def chart(
     pool = races()
     race = pool.open(shown.config)
     run = shown.config.key()
-    if held.run != run:
+    if held.run != run or not held.possible(race):
         held = Held(run)
     if race.held["loss"] <= held.count("loss") and not race.complete:
         pool.ask(race)

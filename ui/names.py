@@ -16,7 +16,7 @@ def labels(config: Config) -> list[str]:
 
     Racers that share a rule are told apart by as few things as will do: rate, settings, schedule, reset, in this order.
     """
-    names = {}
+    names: dict[int, str] = {}
     for rule in {racer.rule for racer in config.racers}:
         members = [index for index, racer in enumerate(config.racers) if racer.rule == rule]
         texts = dict.fromkeys(members, RULES[rule].label)
@@ -32,7 +32,7 @@ def _aspects(racer: Racer) -> list[Callable[[Racer], str]]:
     settings = [hyper for hyper in racer.spec.hypers if hyper.name != "lr"]
     return [
         lambda r: number_text(r.get("lr")),
-        *(lambda r, h=hyper: f"{h.title} {number_text(r.get(h.name))}" for hyper in settings),  # type: ignore[misc]
+        *(lambda r, h=hyper: f"{h.title} {number_text(r.get(h.name))}" for hyper in settings),
         lambda r: _schedule(r),
         lambda r: _reset(r),
     ]

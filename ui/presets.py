@@ -77,11 +77,11 @@ def _spirals() -> Scenario:
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset("A fair race", "Every optimizer at the rate that suits it: how much of the difference is left?", default),
+        Preset("A fair race", "Every optimizer at the rate that suits it: what difference is left?", default),
         Preset("Adam at SGD's rate", "The rate at which SGD is at its best, given to Adam.", _sgd_rate),
         Preset("SGD at Adam's rate", "The rate at which Adam is at its best, given to SGD.", _adam_rate),
         Preset("Out of the box", "Five optimizers as their library makes them, nothing tuned.", _out_of_the_box),
-        Preset("Too hot to start", "Half the run far too hot, then cut to a tenth: does the decay repair it?", _too_hot),
+        Preset("Too hot to start", "Half the run too hot, then cut to a tenth: does the decay repair it?", _too_hot),
         Preset("Forget at each decay", "Adam keeps, or clears, m and v whenever its rate is cut.", _forget),
         Preset("How much memory", "Adam with no, usual and long memory of the gradient (β₁).", _memory),
         Preset("Narrow valley", "A bowl 25 times steeper one way than the other: no data, no noise.", _valley),

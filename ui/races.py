@@ -38,10 +38,9 @@ class Race:
     marks: list[Mark] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
     seconds: list[float] | None = None  # a step of each racer alone
-    timing: bool = False  # whether `seconds` are being measured
     problem: str | None = None
     pending: Future[Any] | None = None
-    timing: Future[Any] | None = None
+    timing: Future[Any] | None = None  # while `seconds` are being measured
     failures: int = 0
 
     @property
@@ -134,7 +133,8 @@ class Races:
                     env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
                 )  # fmt: skip
             try:
-                return self._pool.submit(function, *args)
+                future: Future[Any] = self._pool.submit(function, *args)
+                return future
             except (BrokenProcessPool, ShutdownExecutorError):
                 self._pool = None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from core.config import BATCH, EVERY, RESETS, STEPS, Choice, Config, Racer, Reset, race, racer
 from core.optimizers import RULES
@@ -25,10 +26,14 @@ from ui.settings import tuned_racer
 VERSION = "1"
 SPEEDS = ("0.25", "1", "4", "max")
 AXES = ("steps", "evaluations", "seconds")
-SEEDS = Hyper("seeds", 8, 1, limits.SEEDS, grid=tuple(range(1, limits.SEEDS + 1)), label="Seeds", help="Repeats of the race from other initial weights; "
-              "with fewer than 7 no difference between three racers can be proved.")  # fmt: skip
-FIRST_SEED = Hyper("seed", 0, 0, 9999, grid=(0,), label="First seed", help="Another number is another set of "
-                   "initial weights and data orders.")  # fmt: skip
+SEEDS = Hyper(
+    "seeds", 8, 1, limits.SEEDS, grid=tuple(range(1, limits.SEEDS + 1)), label="Seeds",
+    help="Repeats of the race from other initial weights; fewer than 7 can prove nothing about three racers.",
+)  # fmt: skip
+FIRST_SEED = Hyper(
+    "seed", 0, 0, 9999, grid=(0,), label="First seed",
+    help="Another number is another set of initial weights and data orders.",
+)  # fmt: skip
 OFFERED = tuple(name for name, schedule in SCHEDULES.items() if not schedule.table)
 
 
@@ -170,14 +175,16 @@ class _Reader:
     def racer(self, at: str, position: int) -> Racer:
         rule = self.name(at, RULES, "sgd", "optimizer")
         owner = f"racer {position} ({RULES[rule].label})"
-        settings = {h.name: self.number(f"{at}.{h.name}", h, owner) for h in RULES[rule].hypers}
+        settings: dict[str, Any] = {h.name: self.number(f"{at}.{h.name}", h, owner) for h in RULES[rule].hypers}
         schedule = self.name(f"{at}.schedule", OFFERED, "constant", "schedule")
         shape = {h.name: self.number(f"{at}.{h.name}", h, owner) for h in SCHEDULES[schedule].hypers}
         what = self.name(f"{at}.reset", RESETS, "nothing", "reset")
         every = int(self.number(f"{at}.reset_every", EVERY, owner)) if f"{at}.reset_every" in self.params else 0
         return racer(rule, schedule=(schedule, shape), reset=Reset(what, every if what != "nothing" else 0), **settings)
 
-    def name(self, param: str, known: Mapping[str, object] | tuple[str, ...] | list[str], default: str, what: str) -> str:
+    def name(
+        self, param: str, known: Mapping[str, object] | tuple[str, ...] | list[str], default: str, what: str
+    ) -> str:
         value = self.params.get(param, default)
         if value in known:
             return value
@@ -195,7 +202,9 @@ class _Reader:
         if kind is bool and value not in (0, 1):
             value = math.nan
         if not math.isfinite(value):
-            self.notes.append(f"{hyper.title} of {owner} is {_quoted(text)}, no number; {number_text(hyper.default)} is used.")
+            self.notes.append(
+                f"{hyper.title} of {owner} is {_quoted(text)}, no number; {number_text(hyper.default)} is used."
+            )
             return hyper.default
         taken = hyper.clamp(value)
         if taken != value:
@@ -217,5 +226,3 @@ def _quoted(text: str) -> str:
 
 def _text(value: float | int | bool) -> str:
     return str(int(value)) if isinstance(value, bool) else repr(value)
-
-

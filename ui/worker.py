@@ -11,9 +11,9 @@ import os
 import pickle
 import threading
 import time
+from bisect import bisect_left
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from core.config import Config, race, racer
@@ -57,14 +57,14 @@ def warm_up() -> None:
 def train(config: Config, state: bytes | None, seconds: float) -> Slice:
     """Go on with a race for about so many seconds, and for at least one sample of its loss curve."""
     now: State = pickle.loads(state) if state else start(config)
-    stops = np.asarray(loss_steps(config))
+    stops = loss_steps(config)
     pieces, began, rate, taken = [], time.perf_counter(), 0.0, 0
     while now.step < config.steps:
         left = seconds - (time.perf_counter() - began)
         if taken and left <= 0:
             break
         wanted = now.step + (max(1, int(0.8 * left * rate)) if taken else FIRST_STEPS)
-        stop = int(stops[min(np.searchsorted(stops, wanted), len(stops) - 1)])
+        stop = stops[min(bisect_left(stops, wanted), len(stops) - 1)]
         before = now.step
         now, records = advance(config, now, stop - before, RECORDING)
         pieces.append(piece(config, records))

@@ -106,7 +106,7 @@ class DenseClassifier(Task):
         activations = [x]
         for layer in range(1, layers + 1):
             z = torch.baddbmm(views[f"b{layer}"], views[f"W{layer}"], activations[-1])
-            activations.append(z.relu_() if layer < layers and not z.requires_grad else z.relu() if layer < layers else z)
+            activations.append(z.relu() if layer < layers else z)
         return activations
 
     @staticmethod
