@@ -26,13 +26,13 @@ def constant(base: Array, t: Array, total: int) -> Array:
 
 def step_decay(base: Array, t: Array, total: int, factor: float, every: int) -> Array:
     """`base factor^floor(t / every)`; as `torch.optim.lr_scheduler.StepLR`."""
-    decayed: Array = base * np.power(factor, np.floor(t / every))
-    return decayed
+    return base * np.power(factor, np.floor(t / every))
 
 
 def tabulated(base: Array, t: Array, total: int, values: Sequence[float]) -> Array:
     """`values[t]`, the last of them from then on. For tests and notebooks; `base` plays no part."""
-    return np.asarray(values, dtype=float)[np.minimum(t, len(values) - 1).astype(int)]
+    found: Array = np.asarray(values, dtype=float)[np.minimum(t, len(values) - 1).astype(int)]
+    return found
 
 
 def no_decays(total: int, **settings: object) -> tuple[int, ...]:
