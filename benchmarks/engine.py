@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache, partial
 from statistics import median
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.measurement import Measurement, Measures
 from core import Config, Recording, advance, race, racer, start, train
@@ -21,6 +22,7 @@ from core.tasks.dense import DenseClassifier
 
 STEPS, BATCH, RATE, HIDDEN = 300, 64, 0.003, (25, 25)
 LOOP_RUNS = 8
+DEFAULT, TRAINING_ALONE = Recording(), Recording(evaluations=1, probes=1)
 NETWORK = "20-25-25-3, batch 64, 300 Adam steps, float32, one process, one thread"
 
 
@@ -52,12 +54,12 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def table(race: Config) -> Callable[[], object]:
+def table(race: Config, recording: Recording = DEFAULT) -> Callable[[], object]:
     """A whole race through `advance`, with the records and guards that are the default."""
-    return lambda: advance(race, start(race), race.steps)
+    return lambda: advance(race, start(race), race.steps, recording)
 
 
-def loop(runs: int, steps: int, mode: dict[str, bool]) -> None:
+def loop(runs: int, steps: int, mode: dict[str, Any]) -> None:
     """The same trainings one after the other, as torch.optim is used; nothing is evaluated or recorded."""
     data = task().data
     like = torch.empty(0)
@@ -78,7 +80,7 @@ def loop(runs: int, steps: int, mode: dict[str, bool]) -> None:
             optimizer.step()
 
 
-MODES: dict[str, dict[str, bool]] = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}
+MODES: dict[str, dict[str, Any]] = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}
 
 
 @lru_cache(maxsize=1)
@@ -89,19 +91,25 @@ def best_mode() -> str:
     return min(taken, key=lambda name: taken[name])
 
 
-def speedup(rows: int, pairs: int = 7, steps: int = STEPS) -> Measurement:
+def speedup(
+    rows: int, recording: Recording = DEFAULT, bar: str | None = None, pairs: int = 7, steps: int = STEPS
+) -> Measurement:
     """The loop's time over the table's, in pairs that are taken alternately."""
     name = best_mode()
-    ours, theirs = table(config(rows, steps)), partial(loop, LOOP_RUNS, steps, MODES[name])
+    ours, theirs = table(config(rows, steps), recording), partial(loop, LOOP_RUNS, steps, MODES[name])
     ours()  # once, so that data and plans are made
     ratios = [seconds(theirs) * rows / LOOP_RUNS / seconds(ours) for _ in range(pairs)]
+    kept = (
+        "its default records and guards" if recording == DEFAULT
+        else f"default guards, {recording.evaluations} evaluation and {recording.probes} probe a run"
+    )  # fmt: skip
     return Measurement(
         median(ratios), "times",
         f"{NETWORK}; {rows} runs. One after the other with nn.Sequential and torch.optim.Adam ({name}, the fastest of "
         f"{', '.join(MODES)}), nothing evaluated or recorded, {LOOP_RUNS} runs timed and scaled to {rows}; against one "
-        f"table through advance with its default records and guards. Median of {pairs} alternating pairs, "
-        f"{min(ratios):.1f} to {max(ratios):.1f}.",
-        "at least 10",
+        f"table through advance with {kept} (2,048 training and 512 validation examples). Median of {pairs} "
+        f"alternating pairs, {min(ratios):.1f} to {max(ratios):.1f}.",
+        bar,
     )  # fmt: skip
 
 
@@ -119,8 +127,8 @@ def rate(rows: int, bar: int, repeats: int = 9, steps: int = STEPS) -> Measureme
 
 
 @contextmanager
-def timed(owner: object, name: str, spent: dict[str, float]) -> Iterator[None]:
-    """Add up the time spent in a method while this lasts."""
+def timed(owner: type, name: str, spent: dict[str, float]) -> Iterator[None]:
+    """Add up the seconds spent in a method while this lasts."""
     original = getattr(owner, name)
 
     def timing(*arguments: object, **named: object) -> object:
@@ -135,3 +143,53 @@ def timed(owner: object, name: str, spent: dict[str, float]) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, original)
+
+
+def step_parts(steps: int = 1000, repeats: int = 5) -> Measurement:
+    """Where a step's time goes on the default screen."""
+    screen = default_screen(steps)
+    run = table(screen)
+    run()
+    parts = {"batch": "batch", "loss_and_grad": "loss_and_grad", "_update": "update", "_evaluate": "evaluate"}
+    rounds = []
+    for _ in range(repeats):
+        spent: dict[str, float] = {}
+        with ExitStack() as stack:
+            for owner, name in (
+                (DenseClassifier, "batch"), (DenseClassifier, "loss_and_grad"),
+                (train._Chunk, "_update"), (train._Chunk, "_evaluate"),
+            ):  # fmt: skip
+                stack.enter_context(timed(owner, name, spent))
+            whole = seconds(run)
+        took = {parts[name]: spent[name] for name in parts}
+        rounds.append({**took, "guards_and_records": whole - sum(took.values()), "whole": whole})
+    return Measurement(
+        {part: median(one[part] for one in rounds) / steps * 1e6 for part in rounds[0]}, "µs a step",
+        f"The default screen: SGD, momentum and Adam with 8 seeds each on the digits, batch 32, {steps} steps through "
+        f"advance. Evaluation of the full losses is spread over all steps; guards_and_records is the rest, probes and "
+        f"collecting included. Medians of {repeats}.",
+    )  # fmt: skip
+
+
+def default_screen_seconds(repeats: int = 7, steps: int = 1000) -> Measurement:
+    """How long the default screen trains, without the page."""
+    run = table(default_screen(steps))
+    run()
+    taken = [seconds(run) for _ in range(repeats)]
+    return Measurement(
+        median(taken), "s",
+        f"3 racers with 8 seeds each on the digits, batch 32, {steps} steps, through advance with its default records, "
+        f"one process, one thread. Median of {repeats}, {min(taken):.2f} to {max(taken):.2f}.",
+    )  # fmt: skip
+
+
+MEASURES: Measures = {
+    "engine.speedup_over_torch_optim_loop.r64": partial(speedup, 64, bar="at least 10"),
+    "engine.speedup_over_torch_optim_loop.r256": partial(speedup, 256, bar="at least 10"),
+    "engine.speedup_training_alone.r64": partial(speedup, 64, TRAINING_ALONE),
+    "engine.speedup_training_alone.r256": partial(speedup, 256, TRAINING_ALONE),
+    "engine.steps_per_s.r4": partial(rate, 4, 4000),
+    "engine.steps_per_s.r40": partial(rate, 40, 1300),
+    "engine.step_parts.r24": step_parts,
+    "engine.default_screen_s": default_screen_seconds,
+}

@@ -41,6 +41,10 @@ REASONS = {RUNNING: "", LOSS_NOT_FINITE: "its loss is not finite", WEIGHTS_NOT_F
 Array = NDArray[np.float64]
 Samples = list[tuple[int, dict[str, Tensor]]]  # (step, {name: [R]})
 
+# Freed memory is kept from here on: glibc else gives a table back to the system after each use and every page of it
+# is faulted in anew, which doubled the time of 64 rows. Freeing one large block, never touched, raises its limits.
+torch.empty(31 << 20, dtype=torch.uint8)
+
 
 @dataclass(frozen=True)
 class Recording:
