@@ -16,7 +16,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from benchmarks.measurement import Measurement, Measures
+from benchmarks.measurement import Measurement, Measures, high
 from benchmarks.served import chromium, server
 from ui.scenario import default, write
 
@@ -187,11 +187,6 @@ def blanks(page: Page) -> int:
     return int(page.locator("[data-blank]").get_attribute("data-blank") or 0)
 
 
-def high(values: Sequence[float]) -> float:
-    """The 95th percentile: the smallest of the values that 95% do not exceed."""
-    return sorted(values)[-(-95 * len(values) // 100) - 1]
-
-
 def first_curve(of: Callable[[Sequence[float]], float], bar: int) -> Measurement:
     """From the key to the first painted curve of the race that it asked for."""
     shown = visits().fresh
@@ -236,8 +231,8 @@ def disturbed() -> Measurement:
     return Measurement(
         seen.blank + seen.grey, "frames",
         f"{WHAT}. {seen.blank} paints without a line where one had been, in all races of this benchmark, and "
-        f"{seen.grey} of {seen.frames} frames of {2 * WATCHED} races, at speed max and as the page starts, in which the "
-        "chart was gone, it or something around it was not opaque, or anything on the page was greyed as stale.",
+        f"{seen.grey} of {seen.frames} frames of {2 * WATCHED} races, at speed max and as the page starts, in which "
+        "the chart was gone, it or something around it was not opaque, or anything on the page was greyed as stale.",
         "at most 0",
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -25,3 +25,8 @@ class Measurement:
 
 
 Measures = Mapping[str, Callable[[], Measurement]]
+
+
+def high(values: Sequence[float]) -> float:
+    """The 95th percentile: the smallest of the values that 95% do not exceed."""
+    return sorted(values)[-(-95 * len(values) // 100) - 1]

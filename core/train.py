@@ -51,7 +51,7 @@ class Recording:
     """How often what is dear to measure is measured: about so many times a run, and at its first and last step."""
 
     evaluations: int = 60
-    probes: int = 250
+    probes: int = 100
 
     def evaluate_at(self, step: int, steps: int) -> bool:
         """Whether the full losses are measured after so many steps (0: before the first)."""
@@ -321,6 +321,7 @@ class _Chunk:
         self.stopped, self.reason = state.stopped[rows].clone(), state.reason[rows].clone()
         self.active = (self.stopped < 0).unsqueeze(1)  # [R, 1]
         self.any_stopped = not bool(self.active.all())
+        self.unit = self.p.new_ones(1)
         self.gradient_scale: Tensor | None = None
         self.blocks = [
             _Block(plan, state, rule, slice(max(home.start, rows.start), min(home.stop, rows.stop)), rows)
@@ -352,7 +353,7 @@ class _Chunk:
         self.evaluations += self.active.squeeze(1)
         used = self._shaped(gradient)
         before = [block.slots for block in self.blocks]
-        new = task.project(self.p - _join([self._update(block, used, batch) for block in self.blocks]))
+        new = task.project(_join([self._update(block, used, batch) for block in self.blocks]))
         # One number tells whether anything at all stopped being finite; only then is it asked which row.
         if self.any_stopped or not math.isfinite(new.sum().item() + loss.sum().item()):
             new, loss = self._freeze(t + 1, new, loss, before)
@@ -388,13 +389,14 @@ class _Chunk:
         return gradient
 
     def _update(self, block: _Block, gradient: Tensor, batch: Batch) -> Tensor:
-        """One rule's step for its rows, `[R_block, P]`; its memories are replaced, never written over."""
+        """The rule's new weights for its rows, `[R_block, P]`; its memories are replaced, never written over."""
         if block.all_ages is not None:
             block.all_ages += 1
         context = _Context(self, block, self.p[block.rows], gradient[block.rows], batch)
         update, slots, block.trace = block.rule.update(context, block.slots, block.ages, block.settings)
         block.slots = SimpleNamespace(**slots)
-        return update * block.settings.lr if block.rule.scales_by_rate else update
+        rate = block.settings.lr if block.rule.scales_by_rate else self.unit
+        return torch.addcmul(context.p, update, rate, value=-1)
 
     def _freeze(self, step: int, new: Tensor, loss: Tensor, before: list[SimpleNamespace]) -> tuple[Tensor, Tensor]:
         """Put diverged rows back to their last finite values, for good; their loss is NaN from this step on."""

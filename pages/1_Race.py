@@ -16,7 +16,6 @@ from core.tasks import TASKS
 from ui import limits, live, style
 from ui.card import card
 from ui.controls import choice, setting
-from ui.names import labels
 from ui.numbers import number_text
 from ui.presets import PRESETS
 from ui.scenario import AXES, FIRST_SEED, SEEDS, SPEEDS, Scenario, read, write
@@ -54,6 +53,7 @@ def show(shown: Scenario, *, anew: bool = True, preset: str | None = None, scene
     now = stage()
     if shown.config != now.shown.config:
         live.leave(now.shown)
+        put(held=live.Held())  # or who comes back to a race would not be sent what the browser has let go
     put(shown=shown, generation=now.generation + anew, notes=(), preset=preset, scene=now.scene + scene)
 
 
@@ -282,8 +282,8 @@ def arena() -> None:
     with st.container(key="arena"):
         left, right = st.columns([1, 3.15], gap="medium")
         with left, st.container(key="cards"):
-            for slot, contender, name in zip(shown.slots, config.racers, labels(config), strict=True):
-                card(slot, contender, name, now.generation, partial(racer_changed, now.generation),
+            for slot, contender in zip(shown.slots, config.racers, strict=True):
+                card(slot, contender, now.generation, partial(racer_changed, now.generation),
                      accuracy=config.build_task().accuracy, alone=len(config.racers) == 1)  # fmt: skip
             if len(config.racers) < limits.RACERS:
                 st.button("Add a racer", key=f"{now.generation}.add", icon=":material/add:", on_click=add,

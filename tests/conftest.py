@@ -67,9 +67,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             process.wait()
 
 
-def _wait_until_healthy(
-    address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 90
-) -> None:
+def _wait_until_healthy(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -85,9 +83,7 @@ def browser() -> Iterator[Browser]:
     """Headless Chromium, the one that is installed. Without it: a failure in CI, elsewhere a skip."""
     executable = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
     if executable is None:
-        sentence = (
-            f"no browser: the page can only be tested where one of {', '.join(CHROMIUM_NAMES)} is installed"
-        )
+        sentence = f"no browser: the page can only be tested where one of {', '.join(CHROMIUM_NAMES)} is installed"
         if os.environ.get("CI") == "true":
             pytest.fail(sentence)
         pytest.skip(sentence)

@@ -12,12 +12,26 @@ from hypothesis import strategies as st
 from core import RULES, TASKS, Config, History, Reset, advance, race, racer, start
 from tests.strategies import configs
 from ui import limits, worker
-from ui.charts import CHARTS, HUGE, PROBE_FIELDS, RECORDING, Piece, charts_for, describe, loss_steps, piece, track_fields, track_steps
+from ui.charts import (
+    CHARTS,
+    HUGE,
+    PROBE_FIELDS,
+    RECORDING,
+    Piece,
+    charts_for,
+    describe,
+    loss_steps,
+    piece,
+    track_fields,
+    track_steps,
+)
 from ui.names import labels
 
 some = settings(deadline=None, derandomize=True, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 # The last racer's rate is so high that its loss is soon no number any more.
-DIVERGING = race("quadratic", [racer("sgd", lr=0.01), racer("momentum", lr=0.01), racer("sgd", lr=10.0)], steps=60, seeds=3)
+DIVERGING = race(
+    "quadratic", [racer("sgd", lr=0.01), racer("momentum", lr=0.01), racer("sgd", lr=10.0)], steps=60, seeds=3
+)
 
 
 def pieces_of(config: Config, stops: list[int]) -> list[Piece]:
@@ -121,7 +135,9 @@ def test_the_lines_are_the_cores_medians_and_ranges() -> None:
     for (track, name), values in wanted.items():
         for part, reduce in (("mid", np.median), ("lo", np.min), ("hi", np.max)):
             expected = reduce(values, axis=-1).T.astype(np.float32)
-            np.testing.assert_array_equal(field(config, found.tracks, track, name + part), expected, err_msg=name + part)
+            np.testing.assert_array_equal(
+                field(config, found.tracks, track, name + part), expected, err_msg=name + part
+            )
     np.testing.assert_array_equal(
         field(config, found.tracks, "loss", "raw"), np.median(history.loss, axis=-1).T.astype(np.float32)
     )
@@ -239,5 +255,5 @@ def test_a_worker_takes_whole_samples_and_at_least_one(steps: int) -> None:
 
 def test_what_a_step_costs_is_measured_for_each_racer() -> None:
     config = race("quadratic", [racer("sgd"), racer("adam")], steps=10, seeds=3)
-    costs = worker.seconds_per_step(config, repeats=1, steps=5)
+    costs = worker.seconds_per_step(config, rounds=1, steps=5)
     assert len(costs) == 2 and all(cost > 0 for cost in costs)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core import RULES, SCHEDULES, TASKS, Config, Racer, Reset, race, racer
+from core import RULES, SCHEDULES, TASKS, Config, Hyper, Racer, Reset, race, racer
 from core.analysis import seeds_needed
 from core.config import BATCH, EVERY, STEPS, Choice
 from core.tuned import tuned
@@ -14,7 +14,17 @@ from ui.names import labels
 from ui.numbers import number_text
 from ui.presets import PRESETS
 from ui.scenario import SEEDS, default
-from ui.settings import DEFAULTS, SAME, TUNED, each_tuned, library_defaults, newcomer, same_rate, setting_of, tuned_racer
+from ui.settings import (
+    DEFAULTS,
+    SAME,
+    TUNED,
+    each_tuned,
+    library_defaults,
+    newcomer,
+    same_rate,
+    setting_of,
+    tuned_racer,
+)
 
 some = settings(deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 races = configs(edited=False)
@@ -69,7 +79,10 @@ def test_every_task_was_tuned_at_its_usual_setting(task: str) -> None:
     """Else the first screen of that problem would not be a fair race."""
     made = each_tuned(race(task, [racer(rule) for rule in RULES]))
     assert made is not None
-    assert all(contender.spec.hyper("lr").low <= contender.get("lr") <= contender.spec.hyper("lr").high for contender in made.racers)
+    assert all(
+        contender.spec.hyper("lr").low <= contender.get("lr") <= contender.spec.hyper("lr").high
+        for contender in made.racers
+    )
 
 
 def test_what_was_not_tuned_is_not_claimed_to_be() -> None:
@@ -125,16 +138,28 @@ def test_names_say_no_more_than_is_needed() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.003, "0.003"), (1e-8, "1e-8"), (1000, "1,000"), (0.00025, "2.5e-4"), (0.0, "0"), (-1e-5, "-1e-5"), (10.0, "10")],
+    [
+        (0.003, "0.003"),
+        (1e-8, "1e-8"),
+        (1000, "1,000"),
+        (0.00025, "2.5e-4"),
+        (0.0, "0"),
+        (-1e-5, "-1e-5"),
+        (10.0, "10"),
+    ],
 )
 def test_numbers_are_said_as_people_say_them(value: float, text: str) -> None:
     assert number_text(value) == text
 
 
-HYPERS = {
+HYPERS: dict[str, Hyper] = {
     f"{owner}.{hyper.name}": hyper
-    for owner, entry in {**RULES, **SCHEDULES, **TASKS}.items()
-    for hyper in entry.hypers
+    for owner, hypers in (
+        *((name, rule.hypers) for name, rule in RULES.items()),
+        *((name, schedule.hypers) for name, schedule in SCHEDULES.items()),
+        *((name, task.hypers) for name, task in TASKS.items()),
+    )
+    for hyper in hypers
     if not isinstance(hyper.default, bool)
 } | {hyper.name: hyper for hyper in (STEPS, BATCH, SEEDS, EVERY)}
 
@@ -150,7 +175,9 @@ def test_the_stops_of_a_slider_read_differently_and_as_what_they_are(name: str) 
     assert stops[0] == hyper.low and stops[-1] == hyper.high
 
 
-@pytest.mark.parametrize("name", [name for name, h in HYPERS.items() if isinstance(h.default, int) and h.high - h.low <= 20])
+@pytest.mark.parametrize(
+    "name", [name for name, h in HYPERS.items() if isinstance(h.default, int) and h.high - h.low <= 20]
+)
 def test_a_short_slider_of_whole_numbers_offers_each_of_them(name: str) -> None:
     hyper = HYPERS[name]
     assert hyper.stops() == list(range(int(hyper.low), int(hyper.high) + 1))

@@ -36,7 +36,10 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     contenders = draw(st.lists(racers(tables=False, others=False).map(offered), min_size=1, max_size=limits.RACERS))
     first, seeds = draw(st.integers(0, int(FIRST_SEED.high))), draw(st.integers(1, limits.SEEDS))
     config = replace(
-        drawn, racers=tuple(contenders), batch=max(drawn.batch, int(BATCH.low)), seeds=tuple(range(first, first + seeds))
+        drawn,
+        racers=tuple(contenders),
+        batch=max(drawn.batch, int(BATCH.low)),
+        seeds=tuple(range(first, first + seeds)),
     )
     slots = draw(st.sets(st.integers(0, limits.RACERS - 1), min_size=len(contenders), max_size=len(contenders)))
     charts = [chart.id for chart in charts_for(config.build_task())]
@@ -52,10 +55,46 @@ NAMES = sorted(
     | {"r0.schedule", "r0.reset", "r0.reset_every", "r1.lr", "embed", "utm_source"}
 )
 NASTY = (
-    "", " ", "0", "-0", "-1", "1e6", "1e-300", "1e400", "-inf", "NaN", "nan", "1_0", "٣", "0x10", "1,5", "true", "False", "1.5", "500",
-    "1000000", "<script>alert(1)</script>", "'; drop table", "[x](javascript:1)", "$\\infty$", ":red[x]", "../../etc/passwd", "\x00",
-    "\ud83d", "💥", "a" * 300, *RULES, *SCHEDULES, *TASKS, *AXES, *SPEEDS, "m", "v", "all", "val_acc",
-)  # fmt: skip
+    "",
+    " ",
+    "0",
+    "-0",
+    "-1",
+    "1e6",
+    "1e-300",
+    "1e400",
+    "-inf",
+    "NaN",
+    "nan",
+    "1_0",
+    "٣",
+    "0x10",
+    "1,5",
+    "true",
+    "False",
+    "1.5",
+    "500",
+    "1000000",
+    "<script>alert(1)</script>",
+    "'; drop table",
+    "[x](javascript:1)",
+    "$\\infty$",
+    ":red[x]",
+    "../../etc/passwd",
+    "\x00",
+    "\ud83d",
+    "💥",
+    "a" * 300,
+    *RULES,
+    *SCHEDULES,
+    *TASKS,
+    *AXES,
+    *SPEEDS,
+    "m",
+    "v",
+    "all",
+    "val_acc",
+)
 values = st.one_of(st.sampled_from(NASTY), st.text(max_size=40), st.floats().map(repr), st.integers().map(str))
 addresses = st.dictionaries(st.one_of(st.sampled_from(NAMES), st.text(max_size=12)), values, max_size=14)
 
@@ -178,7 +217,7 @@ def test_any_address_gives_a_race_within_the_limits(address: Mapping[str, str]) 
 @given(scenarios(), st.data())
 def test_one_spoilt_parameter_leaves_the_others_alone(shown: Scenario, data: st.DataObject) -> None:
     address = write(shown)
-    spoilt = data.draw(st.sampled_from([name for name in address if name.startswith("r") and ".lr" in name]))
+    spoilt = data.draw(st.sampled_from([name for name in address if name.startswith("r") and name.endswith(".lr")]))
     found, notes = read(address | {spoilt: "fast"})
     slot = int(spoilt[1 : spoilt.index(".")])
     expected = shown.config.racers[shown.slots.index(slot)]
@@ -209,7 +248,7 @@ def test_a_bad_learning_rate_is_clamped_or_refused_in_one_sentence(text: str, ta
 def test_an_unknown_optimizer_is_named_and_replaced() -> None:
     shown, notes = read({"v": "1", "r0": "warp", "r3": "adam"})
     assert [contender.rule for contender in shown.config.racers] == ["sgd", "adam"] and shown.slots == (0, 3)
-    assert notes == ["There is no optimizer “warp”; 'sgd' is used."]
+    assert len(notes) == 1 and notes[0].startswith("There is no optimizer “warp”") and "is used." in notes[0]
 
 
 def test_five_hundred_racers_are_cut_to_eight_or_refused() -> None:

@@ -24,7 +24,7 @@ MEMORY = {
 SHORT = {"nothing": "keeps its memory", "m": "forgets m", "v": "forgets v", "all": "forgets all"}
 
 
-def card(slot: int, racer: Racer, name: str, generation: int, changed: Changed, *, accuracy: bool, alone: bool) -> None:
+def card(slot: int, racer: Racer, generation: int, changed: Changed, *, accuracy: bool, alone: bool) -> None:
     """Draw the card; `changed(slot, what, value)` is told of every change.
 
     `what` is a setting of the rule, "schedule.…", "reset", "reset_every", "rule", or one of the actions "duplicate",
@@ -42,7 +42,10 @@ def card(slot: int, racer: Racer, name: str, generation: int, changed: Changed, 
         with st.container(key=f"head-{slot}", horizontal=True, vertical_alignment="center", gap="small"):
             rules = {rule: entry.label for rule, entry in RULES.items()}
             choice("Optimizer", "rule", rules, racer.rule, key("rule"), tell, hide_label=True)
-            more = st.popover("More", icon=":material/tune:", key=key("more"), on_change="rerun", help=f"All of {name}")
+            # Without the racer's name, which follows its settings: a changed popover is a new one, and closed.
+            more = st.popover(
+                "More", icon=":material/tune:", key=key("more"), on_change="rerun", help=f"All of {racer.spec.label}"
+            )
         setting(racer.spec.hyper("lr"), racer.get("lr"), key("lr"), tell)
         if faces:
             for column, hyper in zip(st.columns(len(faces), gap="medium", wrap=False), faces, strict=True):

@@ -25,7 +25,7 @@ from ui.words import race_words
 
 Array = NDArray[Any]
 HUGE = 1e30  # stands for infinity on its way to a chart
-RECORDING = Recording(evaluations=60, probes=125)
+RECORDING = Recording()
 
 
 @dataclass(frozen=True)

@@ -89,10 +89,13 @@ class DenseClassifier(Task):
     def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
         inputs, labels = self.data.tensors(part, p)
         views = self.layout.views(p)
+        first = views["W1"].flatten(0, 1), views["b1"].flatten(0, 1)
         losses, correct = [], []
         for some, true in zip(inputs.split(TOGETHER), labels.split(TOGETHER), strict=True):
-            x, y = some.T.expand(len(p), -1, -1), true.T.contiguous()
-            logits = self._activations(views, x)[-1]
+            y = true.T.contiguous()
+            # All rows see the same examples, so the first layer of them all is one matrix product.
+            z = torch.addmm(first[1], first[0], some.T).view(len(p), -1, len(some))
+            logits = self._onwards(views, z, 1)[-1]
             # A prediction counts only where the true class alone has the largest logit: NaN and ties are wrong.
             truth = (logits * y).sum(1, keepdim=True)
             correct.append(((logits >= truth).sum(1) == 1).sum(1))
@@ -102,12 +105,15 @@ class DenseClassifier(Task):
 
     def _activations(self, views: dict[str, Tensor], x: Tensor) -> list[Tensor]:
         """Inputs `[R, F, B]`, each hidden layer's output, and the logits `[R, C, B]`."""
-        layers = len(self.widths) - 1
-        activations = [x]
-        for layer in range(1, layers + 1):
-            z = torch.baddbmm(views[f"b{layer}"], views[f"W{layer}"], activations[-1])
-            activations.append(z.relu() if layer < layers else z)
-        return activations
+        return [x, *self._onwards(views, torch.baddbmm(views["b1"], views["W1"], x), 1)]
+
+    def _onwards(self, views: dict[str, Tensor], z: Tensor, layer: int) -> list[Tensor]:
+        """From a layer's sums `[R, H, B]` to the outputs of this and each later layer, the last being the logits."""
+        if layer == len(self.widths) - 1:
+            return [z]
+        output, after = z.relu(), layer + 1
+        z = torch.baddbmm(views[f"b{after}"], views[f"W{after}"], output)
+        return [output, *self._onwards(views, z, after)]
 
     @staticmethod
     def _cross_entropy(logits: Tensor, y: Tensor) -> Tensor:

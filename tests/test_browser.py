@@ -1,0 +1,317 @@
+"""The served page in Chromium: what moves, what stays, and that nothing flickers, overflows or is lost on the way.
+
+The chart says what it did by data attributes of its root (`report` in static/live.js); no test looks at a clock.
+"""
+
+import re
+from collections.abc import Callable
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from core import race, racer
+from ui import limits
+from ui.scenario import Scenario, default, read, scenario, write
+
+PATIENCE = 60_000  # milliseconds until a test gives up; none of them waits for time to pass
+BYTES = 200_000  # that a run of the first screen may cost, from a moved slider to its end
+RESULTS = re.compile(r"\d")
+
+OpenPage = Callable[..., Page]
+
+
+def link(shown: Scenario, speed: str = "max") -> str:
+    """The address of a scenario, played as fast as it is trained."""
+    return "/?" + urlencode(write(shown) | {"speed": speed})
+
+
+QUICK = link(scenario(race("moons", [racer("sgd", lr=0.1), racer("adam", lr=0.01)], steps=500, seeds=3)))
+
+
+def chart(page: Page) -> Locator:
+    return page.locator(".dl-live[data-run]")
+
+
+def data(page: Page) -> dict[str, str]:
+    """The data attributes of the chart."""
+    found: dict[str, str] = chart(page).evaluate("element => ({...element.dataset})")
+    return found
+
+
+def until(page: Page, condition: str) -> dict[str, str]:
+    """Wait for a JavaScript condition on `d`, the chart's data attributes, numbers where they are some."""
+    script = f"""() => {{
+      const d = {{...document.querySelector(".dl-live[data-run]")?.dataset}};
+      for (const name of ["head", "trained", "painted", "paints", "blank", "ghosts"]) d[name] = Number(d[name]);
+      return {condition};
+    }}"""
+    page.wait_for_function(script, timeout=PATIENCE)
+    return data(page)
+
+
+def until_complete(page: Page, steps: int, run: str = "") -> dict[str, str]:
+    """Until all steps are trained and drawn, the ghost is gone, and the chart is at rest."""
+    other = f'd.run !== "{run}" && ' if run else ""
+    return until(page, f'{other}d.trained === {steps} && d.head === {steps} && d.ghosts === 0 && d.playing === "false"')
+
+
+def shown_by(page: Page) -> Scenario:
+    """The scenario of the address bar, which must need no correction."""
+    found, notes = read(dict(parse_qsl(urlsplit(page.url).query, keep_blank_values=True)))
+    assert notes == []
+    return found
+
+
+def picture(page: Page) -> dict[str, object]:
+    """Everything that a visitor sees of a race at rest."""
+    found: dict[str, object] = page.evaluate(
+        """() => {
+          const texts = (selector) => [...document.querySelectorAll(selector)].map((e) => e.textContent);
+          return {
+            run: document.querySelector(".dl-live").dataset.run,
+            words: texts(".dl-head h2, .dl-head p"),
+            labels: texts(".dl-overlay text"),
+            lines: [...document.querySelectorAll(".dl-plot .scatterlayer path[d]")].map((e) => e.getAttribute("d")),
+            results: texts(".dl-results b"),
+            sliders: [...document.querySelectorAll("input[type=range]")].map((e) => e.value),
+          };
+        }"""
+    )
+    return found
+
+
+def slider(page: Page, which: int = 0) -> Locator:
+    return page.get_by_role("slider", name="Learning rate").nth(which)
+
+
+def overflow(page: Page) -> list[str]:
+    """What reaches out of the window to the right, outside of anything that clips or scrolls it."""
+    found: list[str] = page.evaluate(
+        """() => {
+          const clipped = (e) => {
+            for (let p = e.parentElement; p && p !== document.body; p = p.parentElement) {
+              const { overflowX } = getComputedStyle(p);
+              if (overflowX === "visible" || p.getBoundingClientRect().right > innerWidth + 1) continue;
+              return p.scrollWidth <= p.clientWidth + 1 || overflowX === "hidden" || overflowX === "clip";
+            }
+            return false;
+          };
+          const main = document.querySelector("[data-testid=stMain]");
+          const pages = [document.scrollingElement, main].filter((e) => e.scrollWidth > e.clientWidth);
+          const elements = [...document.querySelectorAll("body *")].filter((e) => {
+            const r = e.getBoundingClientRect();
+            const seen = r.width > 1 && r.height > 1 && getComputedStyle(e).visibility === "visible";
+            return seen && r.right > innerWidth + 1 && !clipped(e);
+          });
+          return [...pages, ...elements].map((e) => `${e.tagName} ${e.className} ${e.dataset.testid ?? ""}`);
+        }"""
+    )
+    return found
+
+
+def test_the_first_screen_races_at_once_and_a_moved_slider_moves_its_curves(
+    page: OpenPage, console_errors: list[str], received: list[int]
+) -> None:
+    opened = page("/")
+    before = until_complete(opened, 1000)
+    assert before["run"] == default().config.key() and before["blank"] == "0"
+    first = picture(opened)
+    for result in opened.locator(".dl-results b").all():
+        expect(result).to_have_text(RESULTS)
+    opened.evaluate("window.__descentLab.ghosts = 0")
+    opened.evaluate(
+        """() => new MutationObserver(() => {
+          const { ghosts } = document.querySelector(".dl-live").dataset;
+          window.__descentLab.ghosts = Math.max(window.__descentLab.ghosts, Number(ghosts));
+        }).observe(document.querySelector(".dl-live"), {attributes: true})"""
+    )
+    received.clear()
+    slider(opened).focus()
+    slider(opened).press("ArrowRight")
+    after = until_complete(opened, 1000, run=before["run"])
+    assert sum(received) <= BYTES
+    moved = shown_by(opened)
+    assert moved.config.racers[0].get("lr") > default().config.racers[0].get("lr")
+    assert moved.config.racers[1:] == default().config.racers[1:]
+    assert after["run"] == moved.config.key()
+    second = picture(opened)
+    assert second["lines"] != first["lines"] and second["labels"] != first["labels"]
+    assert opened.evaluate("window.__descentLab.ghosts") == 3, "the old curves stay until they are overtaken"
+    assert after["blank"] == "0" and int(after["paints"]) > int(before["paints"])
+    assert slider(opened).evaluate("element => element === document.activeElement"), "so that it can be moved on"
+    assert console_errors == []
+
+
+def test_a_slider_pulled_in_a_hurry_ends_where_it_was_let_go(page: OpenPage, console_errors: list[str]) -> None:
+    opened = page(QUICK)
+    run = until_complete(opened, 500)["run"]
+    slider(opened).focus()
+    for key in ["ArrowRight"] * 6 + ["ArrowLeft"] * 2 + ["ArrowRight"] * 3:
+        slider(opened).press(key)
+    stops = [r.spec.hyper("lr").stops() for r in shown_by(opened).config.racers]
+    wanted = stops[0][stops[0].index(0.1) + 7]
+    opened.wait_for_url(re.compile(rf"r0\.lr={re.escape(repr(wanted))}(&|$)"), timeout=PATIENCE)
+    found = until_complete(opened, 500, run=run)
+    assert found["run"] == shown_by(opened).config.key()
+    assert found["blank"] == "0" and console_errors == []
+
+
+def test_play_pause_and_scrub(page: OpenPage, console_errors: list[str]) -> None:
+    opened = page(link(scenario(race("moons", [racer("sgd", lr=0.1)], steps=500)), speed="0.25"))
+    until(opened, "d.head >= 5")
+    opened.get_by_role("button", name="Pause").click()
+    until(opened, 'd.playing === "false"')
+    rest(opened)
+    head = int(data(opened)["head"])
+    assert 5 <= head < 500
+    opened.get_by_role("button", name="One step forward").click()
+    until(opened, f"d.head === {head + 1}")
+    opened.keyboard.press("ArrowLeft")  # the button has the focus: its own keys go on working
+    scrub = opened.get_by_role("slider", name="Step")
+    scrub.focus()
+    scrub.press("Home")
+    assert until(opened, "d.head === 0")["playing"] == "false"
+    chart_keys = opened.locator(".dl-charts")
+    chart_keys.focus()
+    chart_keys.press("Shift+ArrowRight")
+    until(opened, "d.head === 10")
+    chart_keys.press("Space")
+    until(opened, 'd.playing === "true" && d.head > 10')
+    opened.get_by_role("button", name="max: as fast as it trains").click()
+    at_rest = until_complete(opened, 500)
+    expect(opened.locator(".dl-step")).to_have_text(re.compile("500 of 500"))
+    words = opened.locator(".dl-head h2").text_content()
+    scrub.focus()
+    scrub.press("ArrowLeft")
+    until(opened, "d.head === 499")
+    scrub.press("Home")
+    until(opened, "d.head === 0")
+    expect(opened.locator(".dl-head h2")).not_to_have_text(str(words))
+    opened.get_by_role("button", name="To the end of what is trained").click()
+    assert until(opened, "d.head === 500")["trained"] == at_rest["trained"]
+    expect(opened.locator(".dl-head h2")).to_have_text(str(words))
+    opened.get_by_role("button", name="4×: 1000 steps a second").click()
+    opened.get_by_role("button", name="Play").click()  # at its end: once more from the start
+    until(opened, 'd.head < 500 && d.playing === "true"')
+    assert until_complete(opened, 500)["blank"] == "0" and console_errors == []
+
+
+def test_a_reload_gives_the_same_picture(page: OpenPage, console_errors: list[str]) -> None:
+    """After a few changes, from nothing but the address bar."""
+    opened = page(QUICK)
+    run = until_complete(opened, 500)["run"]
+    slider(opened, 1).focus()
+    slider(opened, 1).press("ArrowRight")
+    run = until_complete(opened, 500, run=run)["run"]
+    opened.get_by_role("button", name="Same rate for all").click()
+    until_complete(opened, 500, run=run)
+    opened.get_by_label("Lower chart").select_option("distance")
+    opened.wait_for_url(re.compile("chart=distance"), timeout=PATIENCE)
+    expect(opened.locator(".dl-charts")).to_have_attribute(
+        "aria-label", re.compile("Distance from the initial weights below")
+    )
+    until(opened, "d.paints > 0")
+    rest(opened)
+    before, url = picture(opened), opened.url
+    opened.reload()
+    until_complete(opened, 500)
+    rest(opened)
+    assert opened.url == url
+    assert picture(opened) == before
+    other = page("/" + url.split("/", 3)[3])  # another visitor, who was sent the link
+    until_complete(other, 500)
+    rest(other)
+    assert picture(other) == before
+    assert console_errors == []
+
+
+def rest(page: Page) -> None:
+    """Until nothing is drawn any more: the ranges have arrived and every point is shown."""
+    page.evaluate(
+        """() => new Promise((done) => {
+          const root = document.querySelector(".dl-live");
+          let last = -1;
+          let quiet = 0;
+          const look = () => {
+            quiet = root.dataset.paints === last ? quiet + 1 : 0;
+            last = root.dataset.paints;
+            quiet < 30 ? requestAnimationFrame(look) : done();
+          };
+          look();
+        })"""
+    )
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_phone_shows_all_of_it_in_both_themes(page: OpenPage, console_errors: list[str], dark: bool) -> None:
+    opened = page(link(default()), width=390, height=844, dark=dark)
+    found = until_complete(opened, 1000)
+    assert found["theme"] == ("dark" if dark else "light") and found["size"] == "narrow"
+    ground = opened.locator(".stApp").evaluate("element => getComputedStyle(element).backgroundColor")
+    assert sum(map(int, re.findall(r"\d+", ground)[:3])) / 3 < 60 if dark else ground == "rgb(255, 255, 255)"
+    assert overflow(opened) == []
+    box = chart(opened).bounding_box()
+    assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 390
+    slider(opened).scroll_into_view_if_needed()
+    assert overflow(opened) == []
+    assert found["blank"] == "0" and console_errors == []
+
+
+def test_no_width_overflows(page: OpenPage, console_errors: list[str]) -> None:
+    opened = page(link(default()), width=1920, height=900)
+    until_complete(opened, 1000)
+    for width in (1024, 768, 640, 390, 1440):
+        opened.set_viewport_size({"width": width, "height": 900})
+        opened.wait_for_function(
+            "document.querySelector('.dl-live svg').width.baseVal.value <= innerWidth", timeout=PATIENCE
+        )
+        rest(opened)
+        assert overflow(opened) == [], width
+    assert data(opened)["blank"] == "0" and console_errors == []
+
+
+def test_bad_input_by_address_is_a_sentence_and_runs_no_script(page: OpenPage, console_errors: list[str]) -> None:
+    script = '<img src=x onerror="window.__descentLab.hit=1"><script>window.__descentLab.hit=1</script>'
+    bad = {
+        "v": "1",
+        "task": script,
+        "steps": "100",
+        "r0": script,
+        "r0.lr": "NaN",
+        "r1": "adam",
+        "r1.lr": "1e6",
+        "speed": "max",
+    }
+    opened = page("/?" + urlencode(bad))
+    until_complete(opened, 100)
+    notes = opened.get_by_role("alert").all_inner_texts()
+    assert len(notes) == 1 and len(notes[0].split("\n\n")) == 4 and "Traceback" not in notes[0]
+    assert opened.evaluate("window.__descentLab.hit") is None
+    shown = shown_by(opened)  # the address is a proper one now
+    assert [r.rule for r in shown.config.racers] == ["sgd", "adam"] and shown.config.steps <= limits.STEPS
+    assert shown.config.racers[1].get("lr") == 10
+    assert opened.locator(".stException").count() == 0 and console_errors == []
+
+
+def test_presets_and_popovers(page: OpenPage, console_errors: list[str]) -> None:
+    opened = page(QUICK)
+    run = until_complete(opened, 500)["run"]
+    opened.get_by_role("button", name="Narrow valley").click()
+    run = until(opened, f'd.run !== "{run}" && d.head > 0')["run"]
+    assert until(opened, "d.ghosts === 0")["blank"] == "0"
+    until_complete(opened, 300)
+    opened.get_by_role("button", name="Change").nth(2).click()
+    opened.get_by_role("combobox", name="Learning rate over time").click()
+    opened.get_by_role("option", name="step decay").click()
+    until(opened, f'd.run !== "{run}"')
+    factor = opened.get_by_role("slider", name="Decay factor")
+    expect(factor).to_be_visible(timeout=PATIENCE)
+    factor.focus()
+    before = shown_by(opened).config.racers[2].schedule
+    assert before.name == "step"
+    for _ in range(2):  # the popover stays open, and the slider keeps the focus
+        factor.press("ArrowRight")
+    expect(factor).to_be_visible(timeout=PATIENCE)
+    opened.wait_for_url(lambda url: shown_by(opened).config.racers[2].schedule != before, timeout=PATIENCE)
+    assert until(opened, f'd.run === "{shown_by(opened).config.key()}"')["blank"] == "0" and console_errors == []
