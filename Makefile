@@ -39,10 +39,10 @@ run: setup
 	@trap 'exit 0' INT; $(PY) -m streamlit run serve.py --server.port "$(PORT)" --server.address "$(ADDRESS)" \
 		--logger.hideWelcomeMessage true
 
-# Ungrouped tests are spread over two processes; those that need the browser share one of
-# the two, and with it one browser and one server (see tests/conftest.py).
+# Files of tests are spread over two processes, so that those that need the browser, all in one
+# file, share one browser and one server.
 test: setup-dev
-	$(PY) -m pytest -n 2 --dist loadgroup $(ARGS)
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 	@if ! command -v node >/dev/null; then \
 		echo "skipped: the tests in tests/js need node, which is not installed"; \
 	elif ! ls tests/js/*.test.mjs >/dev/null 2>&1; then \

@@ -47,10 +47,15 @@ def step_decays(total: int, factor: float, every: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A registry entry. `listed` says whether a page offers it; `table` whether it takes a list of values."""
+    """A registry entry.
+
+    `summary` says a racer's plan in a few words, from its settings; `table` marks a schedule that takes a list of
+    values, which a page does not offer.
+    """
 
     name: str
     label: str
+    summary: str
     values: Callable[..., Array]
     decays: Callable[..., tuple[int, ...]] = no_decays
     hypers: tuple[Hyper, ...] = ()
@@ -61,9 +66,9 @@ class Schedule:
 SCHEDULES: Mapping[str, Schedule] = {
     schedule.name: schedule
     for schedule in (
-        Schedule("constant", "constant", constant, help="The rate stays as it is."),
+        Schedule("constant", "constant", "constant rate", constant, help="The rate stays as it is."),
         Schedule(
-            "step", "step decay", step_decay, step_decays,
+            "step", "step decay", "rate × {factor} every {every}", step_decay, step_decays,
             (
                 Hyper("factor", 0.1, 0.05, 0.95, label="Decay factor", minimum=0.0, open_minimum=True, maximum=1.0,
                       help="The rate is multiplied by this at each decay; 0.1 to 0.5 is usual."),
@@ -72,6 +77,6 @@ SCHEDULES: Mapping[str, Schedule] = {
             ),
             help="The rate is cut by a factor every so many steps.",
         ),
-        Schedule("tabulated", "tabulated", tabulated, table=True, help="Given values, one for each step."),
+        Schedule("tabulated", "tabulated", "given rates", tabulated, table=True, help="One value for each step."),
     )
 }  # fmt: skip

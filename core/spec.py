@@ -102,6 +102,8 @@ class Hyper:
         elif self.log:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             stops = {float(f"{mantissa}e{decade}") for decade in decades for mantissa in _DECADE}
+        elif kind is int and self.high - self.low <= 20:
+            stops = set(range(int(self.low), int(self.high) + 1))
         else:
             stops = {round(self.low + (self.high - self.low) * i / 20, 10) for i in range(21)}
         inside = {kind(stop) for stop in stops if self.low <= stop <= self.high and stop == kind(stop)}

@@ -206,7 +206,10 @@ def shared_row(now: Stage) -> None:
         st.html('<h1 class="dl-brand">Descent Lab</h1>', width="content")
         choice("Problem", "task", {name: kind.label for name, kind in TASKS.items()}, config.task.name, key("task"),
                tell, help="What the network learns; each problem has its own data and network.")  # fmt: skip
-        with st.popover(task.network, key=key("network"), on_change="rerun", help="Network, data and seeds") as more:
+        st.html(f'<span class="dl-plan">{task.network}</span>', width="content")
+        with st.popover(
+            "Change", key=key("network"), on_change="rerun", type="tertiary", help="Network, data and seeds"
+        ) as more:
             if more.open:
                 st.caption(f"{task.about}. Every racer has the same initial weights and the same data order "
                            f"for the same seed: the seeds are {config.seeds[0]} to {config.seeds[-1]}.")  # fmt: skip
@@ -233,7 +236,7 @@ def _questions(now: Stage, key: Any) -> None:
     config, current = now.shown.config, setting_of(now.shown.config)
     tuned = each_tuned(config)
     for label, name, made, help in (
-        ("Same rate for all", SAME, same_rate(config), "Everybody at the first racer's learning rate."),
+        ("Same rate", SAME, same_rate(config), "Everybody at the first racer's learning rate."),
         ("Library defaults", DEFAULTS, library_defaults(config), "Everybody as the library makes it."),
         ("Each tuned", TUNED, tuned, "Everybody at the rate that was best on validation data, measured beforehand."
          if tuned else "This problem, length and batch were not tuned beforehand: go back to the usual ones."),

@@ -16,6 +16,7 @@ const PACE = 250; // steps a second at 1x
 const FRAME = 50; // ms between redraws, at least
 const SETTLE = 200; // ms without motion until every point is drawn
 const ANSWER = 2000; // ms to wait for an answer to a pull
+const REPLAY = 1.5; // s that a race takes when it is played again at full speed
 const FAREWELL = 1500; // ms a ghost stays after it is overtaken
 
 const MARKUP = `
@@ -137,6 +138,7 @@ class Live {
     }
     this.head = 0;
     this.playing = true;
+    this.replaying = false;
     this.restUntil = 0;
     this.movedAt = performance.now();
     this.ranges.forEach((range) => range && (range.fresh = true));
@@ -178,7 +180,9 @@ class Live {
   }
 
   get rate() {
-    return this.view.speed === "max" ? Infinity : PACE * Number(this.view.speed);
+    if (this.view.speed !== "max") return PACE * Number(this.view.speed);
+    // As fast as it is trained; played again, what is held passes in a moment that an eye can follow.
+    return this.replaying ? this.store.steps / REPLAY : Infinity;
   }
 
   get foreign() {
@@ -479,7 +483,8 @@ class Live {
   }
 
   play() {
-    if (this.store.complete && this.head >= this.store.steps) this.head = 0;
+    this.replaying = this.store.complete && this.head >= this.store.steps;
+    if (this.replaying) this.head = 0;
     this.playing = true;
     this.stale = true;
   }

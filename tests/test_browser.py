@@ -204,7 +204,7 @@ def test_a_reload_gives_the_same_picture(page: OpenPage, console_errors: list[st
     slider(opened, 1).focus()
     slider(opened, 1).press("ArrowRight")
     run = until_complete(opened, 500, run=run)["run"]
-    opened.get_by_role("button", name="Same rate for all").click()
+    opened.get_by_role("button", name="Same rate").click()
     until_complete(opened, 500, run=run)
     opened.get_by_label("Lower chart").select_option("distance")
     opened.wait_for_url(re.compile("chart=distance"), timeout=PATIENCE)

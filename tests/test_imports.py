@@ -82,9 +82,7 @@ def _imports(module: str) -> set[str]:
 
 
 def _own_imports(module: str) -> set[str]:
-    return {
-        name for name in _imports(module) if name.split(".")[0] in ("core", "ui", "pages", "app", "serve")
-    }
+    return {name for name in _imports(module) if name.split(".")[0] in ("core", "ui", "pages", "app", "serve")}
 
 
 def test_every_core_file_is_placed() -> None:

@@ -11,6 +11,7 @@ from core.config import EVERY, Choice, Racer
 from core.optimizers import RULES
 from core.schedules import SCHEDULES
 from ui.controls import choice, setting
+from ui.names import schedule_words
 from ui.numbers import number_text
 from ui.scenario import OFFERED
 
@@ -76,10 +77,7 @@ def _results(slot: int, accuracy: bool) -> None:
 
 def _plan(racer: Racer) -> str:
     """Schedule and reset policy in a few words."""
-    words = "constant rate"
-    if racer.schedule.name != "constant":
-        settings = dict(racer.schedule.settings)
-        words = f"rate × {number_text(settings['factor'])} every {number_text(settings['every'])}"
+    words = schedule_words(racer)
     if not racer.spec.slots:
         return f"{words} · remembers nothing"
     when = ""

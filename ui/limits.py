@@ -3,8 +3,9 @@
 RACERS = 8  # in one race; there are eight colours
 SEEDS = 10  # in one race
 STEPS = 5_000  # of one race
+NUMBERS = 2_000_000  # weights of all runs of a race together; its state is a few times that
 WORKERS = 2  # processes that train; one a core is best
-TRAINING = 64  # races that may have a slice waiting or in work at the same time
+TRAINING = 40  # races that may have a slice waiting or in work at the same time
 CACHE_BYTES = 256 * 2**20  # all trajectories and states that are kept, by least recent use
 SLICE_SECONDS = 0.040  # training between two looks at whose turn it is
 FIRST_SLICE_SECONDS = 0.012  # the first slice of a race is short: it is what an eye waits for

@@ -33,18 +33,15 @@ def _aspects(racer: Racer) -> list[Callable[[Racer], str]]:
     return [
         lambda r: number_text(r.get("lr")),
         *(lambda r, h=hyper: f"{h.title} {number_text(r.get(h.name))}" for hyper in settings),
-        lambda r: _schedule(r),
-        lambda r: _reset(r),
+        schedule_words,
+        _reset,
     ]
 
 
-def _schedule(racer: Racer) -> str:
-    if racer.schedule.name == "constant":
-        return "constant"
-    if racer.schedule.name == "step":
-        return f"×{number_text(racer.schedule.get('factor'))} every {number_text(racer.schedule.get('every'))}"
-    entry = SCHEDULES[racer.schedule.name]
-    return " ".join([entry.label, *(number_text(racer.schedule.get(hyper.name)) for hyper in entry.hypers)])
+def schedule_words(racer: Racer) -> str:
+    """What happens to the learning rate, in a few words: "constant rate", "rate × 0.1 every 300"."""
+    texts = {name: number_text(value) for name, value in racer.schedule.settings if isinstance(value, (int, float))}
+    return SCHEDULES[racer.schedule.name].summary.format(**texts)
 
 
 def _reset(racer: Racer) -> str:

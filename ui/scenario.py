@@ -57,6 +57,12 @@ class Scenario:
     def __post_init__(self) -> None:
         if len(self.slots) != len(self.config.racers) or sorted(set(self.slots)) != list(self.slots):
             raise ValueError(f"{len(self.config.racers)} racers cannot have the colours {self.slots}.")
+        numbers = self.config.rows * self.config.build_task().layout.width
+        if numbers > limits.NUMBERS:
+            raise ValueError(
+                f"This race would train {numbers:,} weights at once, and at most {limits.NUMBERS:,} go here: "
+                "take a smaller network, fewer racers or fewer seeds."
+            )
 
     def with_config(self, config: Config) -> Scenario:
         """Another race with the same racers' colours; the view follows the task."""
@@ -134,8 +140,10 @@ def read(params: Mapping[str, str]) -> tuple[Scenario, list[str]]:
         return default(), ["This link is too long to be one of ours; here is the first screen instead."]
     if params.get("v", VERSION) != VERSION:
         notes.append(f"This link is of version {_quoted(params['v'])}; it is read as version {VERSION}.")
-    source = _Reader(params, notes)
-    return source.scenario(), notes[:6]
+    try:
+        return _Reader(params, notes).scenario(), notes[:6]
+    except ValueError as error:
+        return default(), [str(error)]
 
 
 class _Reader:

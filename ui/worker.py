@@ -73,16 +73,19 @@ def train(config: Config, state: bytes | None, seconds: float) -> Slice:
     return Slice(now.step, pickle.dumps(now, protocol=pickle.HIGHEST_PROTOCOL), pieces)
 
 
-def seconds_per_step(config: Config, rounds: int = 8, steps: int = 25) -> list[float]:
+def seconds_per_step(config: Config, rounds: int = 8, steps: int = 25, most: float = 1.0) -> list[float]:
     """What a step of each racer costs alone, with one seed, measured here and now.
 
-    The racers take turns, and the quickest of the rounds counts: other work on the machine only ever adds.
+    The racers take turns, and the quickest of the rounds counts: other work on the machine only ever adds. No further
+    round is begun after `most` seconds.
     """
     length = max(config.steps, (rounds + 1) * steps)
     alone = [Config(config.task, (racer,), length, config.batch, config.seeds[:1]) for racer in config.racers]
     states = [start(each) for each in alone]
-    best = [math.inf] * len(alone)
+    best, since = [math.inf] * len(alone), time.perf_counter()
     for turn in range(rounds + 1):
+        if turn > 1 and time.perf_counter() - since > most:
+            break
         for index, each in enumerate(alone):
             began = time.perf_counter()
             states[index], _ = advance(each, states[index], steps, STEPS_ALONE)
