@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from benchmarks.measurement import Measurement, Measures
-from core import Config, Recording, advance, race, racer, start, train
+from core import Config, Recording, advance, race, racer, start
+from core.chunk import Chunk
 from core.tasks.data import Examples, split
 from core.tasks.dense import DenseClassifier
 
@@ -157,7 +158,7 @@ def step_parts(steps: int = 1000, repeats: int = 5) -> Measurement:
         with ExitStack() as stack:
             for owner, name in (
                 (DenseClassifier, "batch"), (DenseClassifier, "loss_and_grad"),
-                (train._Chunk, "_update"), (train._Chunk, "_evaluate"),
+                (Chunk, "_update"), (Chunk, "_evaluate"),
             ):  # fmt: skip
                 stack.enter_context(timed(owner, name, spent))
             whole = seconds(run)

@@ -10,8 +10,9 @@ from core.history import History, run
 from core.optimizers import RULES
 from core.schedules import SCHEDULES
 from core.spec import Hyper
+from core.state import Recording, Records, State
 from core.tasks import TASKS, from_function
-from core.train import Recording, Records, State, advance, start
+from core.train import advance, start
 
 __all__ = [
     "RULES",

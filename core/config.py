@@ -62,8 +62,7 @@ class Reset:
 
     def __post_init__(self) -> None:
         _one_of("reset", self.what, RESETS)
-        if self.every != 0:
-            EVERY.check(self.every)
+        object.__setattr__(self, "every", int(EVERY.check(self.every)) if self.every != 0 else 0)
 
 
 @dataclass(frozen=True)
@@ -78,13 +77,17 @@ class Racer:
     schedules: tuple[tuple[str, Choice], ...] = ()
     reset: Reset = Reset()
 
+    def __post_init__(self) -> None:
+        _one_of("optimizer", self.rule, RULES)
+        object.__setattr__(self, "settings", complete(RULES[self.rule].hypers, dict(self.settings), self.rule))
+
     def get(self, setting: str) -> Any:
         """The value of one setting of the rule."""
         return dict(self.settings)[setting]
 
     def but(self, **changes: object) -> Racer:
         """The same racer with some settings changed, checked."""
-        return replace(self, settings=complete(RULES[self.rule].hypers, {**dict(self.settings), **changes}, self.rule))
+        return replace(self, settings=tuple((dict(self.settings) | changes).items()))
 
     @property
     def spec(self) -> Rule:
@@ -266,7 +269,7 @@ def racer(
         _one_of("scheduled setting", setting, [hyper.name for hyper in hypers])
     return Racer(
         rule,
-        complete(hypers, settings, rule),
+        tuple(settings.items()),
         tuple((setting, _schedule(*which)) for setting, which in chosen.items() if which[0] != "constant"),
         reset,
     )

@@ -28,8 +28,8 @@ class Rows(Protocol):
         """Multiply this step's gradient."""
         ...
 
-    def reinitialise(self, offset: int) -> None:
-        """Fresh initial weights, from the row's seed plus `offset`; the optimizer's memory stays."""
+    def reinitialise(self, draw: int) -> None:
+        """Fresh initial weights: the row's own seed, another draw; memories of gradients stay."""
         ...
 
 
@@ -55,9 +55,9 @@ def scale_gradient(rows: Rows, factor: float) -> None:
     rows.scale_gradient(factor)
 
 
-def reinitialise(rows: Rows, offset: int) -> None:
-    """Start again from other initial weights, keeping the step count and the optimizer's memory."""
-    rows.reinitialise(offset)
+def reinitialise(rows: Rows, draw: int) -> None:
+    """Start again from other initial weights (draw 1, 2, …), keeping the step count and the memory of gradients."""
+    rows.reinitialise(draw)
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,6 @@ EDITS: Mapping[str, EditKind] = {
         EditKind("reset", reset, {"what": str}),
         EditKind("set", set_value, {"setting": str, "value": float}),
         EditKind("scale_gradient", scale_gradient, {"factor": float}),
-        EditKind("reinitialise", reinitialise, {"offset": int}),
+        EditKind("reinitialise", reinitialise, {"draw": int}),
     )
 }

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from core.config import Config
-from core.train import REASONS, Array, Recording, Records, advance, start
+from core.state import REASONS, RECORDING, Array, Recording, Records
+from core.train import advance, start
 
 T = TypeVar("T", bound=np.generic)
 
@@ -84,7 +85,7 @@ def run(
     config: Config,
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
-    recording: Recording = Recording(),  # noqa: B008
+    recording: Recording = RECORDING,
 ) -> History:
     """Train a whole race and return its history; raises as `advance` does."""
     _, records = advance(config, start(config, dtype, device), config.steps, recording)

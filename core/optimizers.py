@@ -30,12 +30,15 @@ from core.spec import Hyper, Layout
 class Context(Protocol):
     """What a rule may look at: the block of rows that is its own."""
 
-    g: Tensor
-    p: Tensor
+    g: Tensor  # [R, P]
+    p: Tensor  # [R, P]
+    loss: Tensor  # [R], on this step's batch
     layout: Layout
+    step: int  # 0, 1, …
+    seeds: tuple[int, ...]  # R of them
 
     def gradient(self, at: Tensor, rows: Tensor | slice | None = None) -> tuple[Tensor, Tensor]:
-        """Loss `[R]` and gradient `[R, P]` on the same batch at other weights; each call is counted."""
+        """Loss `[R]` and gradient `[R, P]` on the same batch at other weights, clipped like g; each call counts."""
         ...
 
 
@@ -50,13 +53,14 @@ class Slot:
     `moment` says what it is a memory of: 1 the gradient's mean (what "reset m" clears), 2 its square ("reset v"),
     0 neither (cleared by "all" alone). `shape` gives the axes after the first from the layout (default: one number
     for each parameter). `reset` is the value it starts from: a number, the name of a setting, or a function of the
-    weights `[R, P]`.
+    weights `[R, P]`. `shown` marks the memory that a chart of its moment shows.
     """
 
     name: str
     moment: int = 0
     reset: float | str | Callable[[Tensor], Tensor] = 0.0
     shape: Callable[[Layout], tuple[int, ...]] | None = None
+    shown: bool = True
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,10 @@ class Rule:
     def slots_for(self, layout: Layout) -> tuple[Slot, ...]:
         """The slots of a run with this layout."""
         return self.slots(layout) if callable(self.slots) else self.slots
+
+    def memory(self, moment: int, layout: Layout) -> Slot | None:
+        """The slot that a chart shows as the memory of this moment of the gradient; None where there is none."""
+        return next((slot for slot in self.slots_for(layout) if slot.moment == moment and slot.shown), None)
 
     def hyper(self, name: str) -> Hyper:
         """The description of one setting; `KeyError` where the rule has none of that name."""
@@ -143,7 +151,8 @@ def rmsprop(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     g = decayed(ctx, h)
     v = ema(s.v, g * g, h.alpha)
     mean = ema(s.mean, g, h.alpha)  # also where it is not subtracted: an edit may ask for it at any step
-    root = (v - h.centered * mean * mean).sqrt() if h.uses("centered") else v.sqrt()
+    # Rounding can put v below mean^2; torch then has NaN, here the spread is 0.
+    root = (v - h.centered * mean * mean).clamp(min=0).sqrt() if h.uses("centered") else v.sqrt()
     scaled = g / (root + h.eps)
     m = h.momentum * s.m + scaled if h.uses("momentum") else scaled
     return m, {"v": v, "m": m, "mean": mean}, {"root_v": root}
@@ -158,7 +167,7 @@ def adam(ctx: Context, s: Named, age: Named, h: Named) -> Update:
 
 
 def amsgrad(ctx: Context, s: Named, age: Named, h: Named) -> Update:
-    """AMSGrad: Adam that divides by the largest v so far, so its steps can only shrink. Reddi et al., 1904.09237.
+    """AMSGrad: Adam that divides by the largest v so far. Reddi et al., 1904.09237.
 
     Followed: `torch.optim.Adam(amsgrad=True)`, which takes the maximum before the bias correction.
     """
@@ -272,7 +281,7 @@ RULES: Mapping[str, Rule] = {
         Rule(
             "adagrad", "Adagrad", adagrad, (_rate(0.01), _LR_DECAY, _ACCUMULATOR, _eps(1e-10), _COUPLED, CLIP),
             r"v \leftarrow v + g^2,\quad p \leftarrow p - \eta\,\frac{g}{\sqrt{v} + \epsilon}",
-            "Divides by all the gradients ever seen: steps only shrink.", "Duchi, Hazan, Singer (2011)",
+            "Divides by all the gradients ever seen: its rate only shrinks.", "Duchi, Hazan, Singer (2011)",
             (Slot("v", 2, reset="initial_accumulator_value"),),
         ),
         Rule(
@@ -282,7 +291,8 @@ RULES: Mapping[str, Rule] = {
             r"v \leftarrow \alpha v + (1-\alpha)\,g^2,\quad m \leftarrow \mu m + \frac{g}{\sqrt{v} + \epsilon},\quad "
             r"p \leftarrow p - \eta\,m",
             "Divides by the size of recent gradients.", "Hinton (2012), Graves 1308.0850",
-            (_V, _M, Slot("mean", 1)), ("alpha", "momentum"),
+            # m is a velocity, not a mean of gradients, and the mean divides only where `centered` is on.
+            (_V, Slot("m", 1, shown=False), Slot("mean", 1, shown=False)), ("alpha", "momentum"),
         ),
         Rule(
             "adam", "Adam", adam, (_rate(0.001), *_BETAS, _eps(1e-8), _COUPLED, CLIP), _ADAM_EQUATION,

@@ -11,13 +11,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from core.spec import Layout
+
+Norm = Callable[[Tensor], Tensor]  # [R, n] -> [R]
+
 
 @dataclass(frozen=True)
 class Look:
     """A step as a probe sees it; tables `[R, P]`.
 
-    `memory(moment, norm)` is `norm` of each row's memory of the gradient's mean (1) or square (2), `[R]`, and NaN
-    where its rule keeps none.
+    `memory(moment, norm)` is `norm` of each row's memory of the gradient's mean (1) or square (2), and
+    `trace(name, norm)` that of an intermediate of the rule's own step: `[R]`, NaN where its rule has none.
     """
 
     gradient: Tensor  # before scaling and clipping
@@ -25,7 +29,9 @@ class Look:
     after: Tensor
     first_guess: Tensor
     evaluations: Tensor  # [R]
-    memory: Callable[[int, Callable[[Tensor], Tensor]], Tensor]
+    layout: Layout
+    memory: Callable[[int, Norm], Tensor]
+    trace: Callable[[str, Norm], Tensor]
 
 
 def norm(table: Tensor) -> Tensor:

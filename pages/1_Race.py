@@ -265,6 +265,8 @@ def chart() -> None:
     now = stage()
     # A click that reaches the server together with an acknowledgement may rerun only one of the two fragments.
     if now.drawn != visible(now):
+        # The whole rerun carries the address that the browser had when it asked, not the one that was written since.
+        put(address=st.query_params.to_dict())
         st.rerun()
     live.chart(CHART, now.shown, pulled, viewed, now.held, now.scene)
     address()

@@ -68,7 +68,7 @@ def edits(draw: st.DrawFn, contenders: Sequence[Racer], steps: int) -> Edit:
     drawn: dict[str, Callable[[], Settings]] = {
         "reset": lambda: {"what": draw(st.sampled_from(list(MOMENTS)))},
         "scale_gradient": lambda: {"factor": draw(st.floats(-1e3, 1e3))},
-        "reinitialise": lambda: {"offset": draw(st.integers(0, 10))},
+        "reinitialise": lambda: {"draw": draw(st.integers(0, 10))},
     }
     return edit(step, index, what, **drawn[what]())
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core import RULES, SCHEDULES, TASKS, Config, Hyper, Reset, edit, from_function, race, racer
+from core import RULES, SCHEDULES, TASKS, Config, Hyper, Racer, Reset, edit, from_function, race, racer, run
 from core.edits import EDITS
 from core.schedules import Schedule
 from tests.strategies import configs
@@ -172,8 +172,8 @@ def test_edits_outside_the_race(step: Any, index: Any, words: tuple[str, ...]) -
             ("scale_gradient", {"factor": bad}, ("factor", repr(bad)[:40], "a finite number"))
             for bad in NUMBERS.values()
         ),
-        ("reinitialise", {"offset": 0.5}, ("offset", "0.5", "whole number of at least 0")),
-        ("reinitialise", {"offset": -1}, ("offset", "-1", "whole number of at least 0")),
+        ("reinitialise", {"draw": 0.5}, ("draw", "0.5", "whole number of at least 0")),
+        ("reinitialise", {"draw": -1}, ("draw", "-1", "whole number of at least 0")),
         ("set", {"setting": "lr", "value": -1.0}, ("Learning rate (lr)", "-1", "above 0 and at most 1000")),
         ("set", {"setting": "beta1", "value": 0.5}, ("sgd", "'beta1'", "lr, weight_decay, clip")),
         ("set", {"setting": 3, "value": 0.5}, ("setting", "3", "a word")),
@@ -262,6 +262,17 @@ def test_a_race_with_something_missing_is_refused(data: st.DataObject, config: C
     value = json.loads(config.to_json())
     del value[data.draw(st.sampled_from(sorted(value)))]
     refused(lambda: Config.from_json(json.dumps(value)), "This is not a race")
+
+
+def test_a_racer_made_by_hand_is_checked_too() -> None:
+    refused(lambda: Racer("sgd", (("lr", -1.0),)), "lr", "-1.0")
+    refused(lambda: Racer("sdg", ()), "sdg")
+    assert Reset("m", 300.0).every == 300  # type: ignore[arg-type]
+
+
+def test_a_function_must_give_one_loss_a_row() -> None:
+    task = from_function(lambda x, step: x**2, [1.0, 2.0])
+    refused(lambda: run(race(task, SGD, steps=3)), "(1, 2)", "one loss a row")
 
 
 def test_a_function_of_ones_own_has_no_text() -> None:

@@ -16,7 +16,6 @@ from ui.charts import (
     CHARTS,
     HUGE,
     PROBE_FIELDS,
-    RECORDING,
     Piece,
     charts_for,
     describe,
@@ -38,7 +37,7 @@ def pieces_of(config: Config, stops: list[int]) -> list[Piece]:
     """A race trained from stop to stop."""
     state, found = start(config), []
     for first, last in pairwise([0, *stops]):
-        state, records = advance(config, state, last - first, RECORDING)
+        state, records = advance(config, state, last - first)
         found.append(piece(config, records))
     return found
 
@@ -122,7 +121,7 @@ def test_a_band_encloses_its_line(config: Config) -> None:
 
 def test_the_lines_are_the_cores_medians_and_ranges() -> None:
     config = race("moons", [racer("sgd", lr=0.1), racer("adam", lr=0.01)], steps=130, seeds=4)
-    state, records = advance(config, start(config), config.steps, RECORDING)
+    state, records = advance(config, start(config), config.steps)
     history, found = History.of(config, [records]), piece(config, records)
     at = np.asarray(loss_steps(config)) - 1
     wanted = {
@@ -149,7 +148,7 @@ def test_a_spike_between_two_samples_is_still_seen() -> None:
     """More steps than points: a point of the raw loss is the largest of its bin."""
     config = race("quadratic", [racer("sgd", lr=0.001), racer("adam")], steps=2 * limits.LOSS_SAMPLES + 500)
     stride = 3
-    _, records = advance(config, start(config), config.steps, RECORDING)
+    _, records = advance(config, start(config), config.steps)
     found = piece(config, records)
     loss = History.of(config, [records]).loss[:, :, 0]
     last = loss_steps(config)
@@ -178,7 +177,7 @@ def test_a_racer_that_diverges_ends_its_line_and_is_named() -> None:
 def test_a_line_whose_worst_seed_diverged_goes_on_with_an_open_band() -> None:
     """One seed of three is gone: the median lives, the upper end is beyond every axis."""
     config = race("quadratic", [racer("sgd", lr=0.01)], steps=10, seeds=3)
-    _, records = advance(config, start(config), config.steps, RECORDING)
+    _, records = advance(config, start(config), config.steps)
     records.loss[5:, 0] = records.smooth[5:, 0] = np.nan
     records.stopped[0], records.reason[0] = 6, 1
     found = piece(config, records)

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from core import RULES, Config, History, Recording, Reset, State, advance, edit, from_function, race, racer, run, start
 from core.config import RESETS
-from core.train import BLOWN_UP, LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE
+from core.probes import PROBES, norm
+from core.state import LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE
+from core.train import BLOWN_UP
 from tests.strategies import table_rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -247,14 +249,15 @@ def test_adagrad_goes_back_to_the_start_it_was_given() -> None:
 
 
 def test_reinitialise_gives_other_first_weights_and_keeps_the_memory() -> None:
-    """Those of seed + offset, for that racer's rows alone; the distance is measured from them from then on."""
+    """Another draw of the row's own seed, for that racer's rows alone; the distance is measured from it."""
     config = race(
-        "moons", [racer("adam"), racer("adam")], steps=6, seeds=[3, 7], edits=[edit(5, 1, "reinitialise", offset=10)]
+        "moons", [racer("adam"), racer("adam")], steps=6, seeds=[3, 7], edits=[edit(5, 1, "reinitialise", draw=10)]
     )
     before = end_of(config, 5)
     after, records = advance(config, before, 1)
     rows = table_rows(config)[1]
-    fresh = config.build_task().initial([13, 17], before.params)
+    fresh = config.build_task().initial([3, 7], before.params, draw=10)
+    assert not torch.equal(fresh, before.first_guess[rows])
     assert torch.equal(after.first_guess[rows], fresh)
     assert torch.equal(after.first_guess[table_rows(config)[0]], before.first_guess[table_rows(config)[0]])
     assert (after.ages["adam"]["m"] == 6).all()
@@ -310,8 +313,55 @@ def test_cuda_trains_as_the_cpu_does() -> None:
         pytest.skip("no CUDA device here")
     contenders = [racer(rule, schedule=("step", {"every": 5}), reset=Reset("all", 7), clip=1.0) for rule in RULES]
     contenders.append(racer("sgd", schedule=("tabulated", {"values": [0.1, 1e308]})))
-    edits = [edit(3, 0, "scale_gradient", factor=9.0), edit(4, 1, "reinitialise", offset=1)]
+    edits = [edit(3, 0, "scale_gradient", factor=9.0), edit(4, 1, "reinitialise", draw=1)]
     config = race("digits", contenders, steps=20, seeds=2, edits=edits)
     there, here = run(config, torch.float64, "cuda"), run(config, torch.float64)
     assert np.array_equal(there.stopped, here.stopped)
     assert there.loss == pytest.approx(here.loss, rel=1e-8, nan_ok=True)
+
+
+def test_an_edit_leaves_a_diverged_row_alone() -> None:
+    """Frozen for good means that nothing of it changes: weights, memory and ages."""
+    edits = [edit(30, 0, "reinitialise", draw=1), edit(31, 0, "reset", what="all")]
+    config = race("quadratic", [racer("momentum", lr=900.0), racer("momentum", lr=0.01)], steps=40, edits=edits)
+    frozen, _ = advance(config, start(config), 30)
+    after, records = advance(config, frozen, 10)
+    assert records.stopped[0] > 0 > records.stopped[1]
+    assert torch.equal(after.params[0], frozen.params[0])
+    assert torch.equal(after.slots["momentum"]["m"][0], frozen.slots["momentum"]["m"][0])
+
+
+def test_a_race_in_which_all_have_diverged_goes_on_to_its_end() -> None:
+    config = race("quadratic", [racer("sgd", lr=900.0)], steps=60, seeds=2)
+    state, records = advance(config, start(config), 60)
+    assert state.step == 60 and (records.stopped > 0).all()
+    assert np.isnan(records.loss[-1]).all() and records.loss.shape == (60, 2)
+    assert records.evals_at[-1] == 60 and records.probes_at[-1] == 60
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.int64])
+def test_a_dtype_in_which_adam_cannot_count_is_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=f"dtype is {dtype}, but must be torch.float32 or torch.float64"):
+        start(race("moons", [racer("adam")], steps=5), dtype)
+
+
+def test_only_the_probes_that_are_asked_for_are_taken() -> None:
+    config = race("moons", [racer("adam")], steps=5)
+    _, records = advance(config, start(config), 5, Recording(names=("m",)))
+    assert set(records.probes) == {"m"}
+
+
+def test_a_probe_that_is_no_number_a_row_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROBES, "layers", lambda look: look.after)
+    config = race("moons", [racer("adam")], steps=5)
+    with pytest.raises(ValueError, match="The probe 'layers' gave"):
+        advance(config, start(config), 5, Recording(names=("layers",)))
+
+
+def test_what_the_rule_computed_can_be_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adam's own m-hat on the first step is the gradient; SGD has none."""
+    monkeypatch.setitem(PROBES, "m_hat", lambda look: look.trace("m_hat", norm))
+    config = race("moons", [racer("adam"), racer("sgd")], steps=5)
+    _, records = advance(config, start(config), 1, Recording(names=("m_hat", "gradient")))
+    assert records.probes["m_hat"][0, 0] == pytest.approx(records.probes["gradient"][0, 0], rel=1e-5)
+    assert np.isnan(records.probes["m_hat"][0, 1])

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import core
-import core.train
+import core.plan
 from core import (
     RULES,
     Config,
@@ -179,7 +179,7 @@ def no_change(index: int, contender: Racer, step: int) -> list[Edit]:
         *same,
         edit(step, index, "scale_gradient", factor=1.0),
         edit(0, index, "reset", what="all"),
-        edit(0, index, "reinitialise", offset=0),
+        edit(0, index, "reinitialise", draw=0),
     ]
 
 
@@ -240,10 +240,10 @@ def test_chunks_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     config = race(("digits", {"width": 8}), contenders, steps=12, batch=16, seeds=3)
     found = []
     for rows in (64, 1, 5, 16):
-        monkeypatch.setattr(core.train, "CHUNK_ROWS", rows)
-        core.train._plan.cache_clear()
+        monkeypatch.setattr(core.plan, "CHUNK_ROWS", rows)
+        core.plan.plan_of.cache_clear()
         found.append(trained(config))
-    core.train._plan.cache_clear()
+    core.plan.plan_of.cache_clear()
     for history, state in found[1:]:
         assert_same_bits(history, found[0][0])
         assert_same_bits(state, found[0][1])

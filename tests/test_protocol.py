@@ -23,7 +23,7 @@ from core.config import Choice
 from tests.pools import InlineRaces, Waiting
 from tests.test_scenario import addresses, assert_readable
 from ui import limits
-from ui.charts import RECORDING, loss_steps
+from ui.charts import loss_steps
 from ui.presets import PRESETS
 from ui.races import Races
 from ui.scenario import Scenario, default, read, scenario, write
@@ -190,7 +190,7 @@ def watch(session: Session, screen: Screen) -> None:
 
 def assert_is_the_cores(screen: Screen, config: Config) -> None:
     """What was sent is what `core.run` gives: median, low and high of each seed group, as float32."""
-    history = run(config, recording=RECORDING)
+    history = run(config)
     sources = {
         ("loss", ""): history.smooth[np.asarray(loss_steps(config)) - 1],
         ("eval", "train_loss."): history.evals["train_loss"],

@@ -16,8 +16,8 @@ from core.analysis import verdict
 from core.config import Config
 from core.history import by_racer, counted, summary
 from core.optimizers import RULES
+from core.state import RECORDING, Records
 from core.tasks import Task
-from core.train import Recording, Records
 from ui.limits import LOSS_SAMPLES
 from ui.names import labels
 from ui.settings import setting_of
@@ -25,7 +25,6 @@ from ui.words import race_words
 
 Array = NDArray[Any]
 HUGE = 1e30  # stands for infinity on its way to a chart
-RECORDING = Recording()
 
 
 @dataclass(frozen=True)
@@ -129,11 +128,7 @@ def _without(config: Config, chart: str) -> list[str]:
     layout = config.build_task().layout
     if moment is None:
         return []
-    names = {
-        RULES[racer.rule].label
-        for racer in config.racers
-        if all(slot.moment != moment for slot in racer.spec.slots_for(layout))
-    }
+    names = {RULES[racer.rule].label for racer in config.racers if racer.spec.memory(moment, layout) is None}
     return sorted(names)
 
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import torch
 
 from core.config import Config, race, racer
-from core.train import Recording, State, advance, start
-from ui.charts import RECORDING, Piece, loss_steps, piece
+from core.state import Recording, State
+from core.train import advance, start
+from ui.charts import Piece, loss_steps, piece
 
 STEPS_ALONE = Recording(evaluations=1, probes=1)  # what a step costs, without looking at it
 FIRST_STEPS = 4  # before a worker knows how fast this race goes
@@ -66,7 +67,7 @@ def train(config: Config, state: bytes | None, seconds: float) -> Slice:
         wanted = now.step + (max(1, int(0.8 * left * rate)) if taken else FIRST_STEPS)
         stop = stops[min(bisect_left(stops, wanted), len(stops) - 1)]
         before = now.step
-        now, records = advance(config, now, stop - before, RECORDING)
+        now, records = advance(config, now, stop - before)
         pieces.append(piece(config, records))
         taken += now.step - before
         rate = taken / (time.perf_counter() - began)

@@ -52,8 +52,8 @@ class Task:
     about = ""  # the problem in one sentence
     seed_meaning = "initial weights and data order"
 
-    def initial(self, seeds: Sequence[int], like: Tensor) -> Tensor:
-        """Initial weights `[len(seeds), P]`, one independent draw a seed."""
+    def initial(self, seeds: Sequence[int], like: Tensor, draw: int = 0) -> Tensor:
+        """Initial weights `[len(seeds), P]`, independent for each seed and each `draw` of it."""
         raise NotImplementedError
 
     def batch(self, seeds: tuple[int, ...], step: int, size: int, like: Tensor) -> Batch:
@@ -90,19 +90,22 @@ class FunctionTask(Task):
     def __init__(
         self,
         f: Callable[[Tensor, int], Tensor],
-        start: Callable[[Sequence[int]], Tensor],
+        start: Callable[[Sequence[int], int], Tensor],
         project: Callable[[Tensor], Tensor] | None = None,
         about: str = "",
     ):
         self._f, self._start, self._project, self.about = f, start, project, about
-        self.layout = Layout((("x", (start([0]).shape[1],)),))
+        self.layout = Layout((("x", (start([0], 0).shape[1],)),))
         self.network = f"{self.layout.width} numbers"
 
-    def initial(self, seeds: Sequence[int], like: Tensor) -> Tensor:
-        return self._start(seeds).to(like)
+    def initial(self, seeds: Sequence[int], like: Tensor, draw: int = 0) -> Tensor:
+        return self._start(seeds, draw).to(like)
 
     def loss(self, p: Tensor, batch: Batch) -> Tensor:
-        return self._f(p, batch.step)
+        found = self._f(p, batch.step)
+        if found.shape != (len(p),):
+            raise ValueError(f"f gave {tuple(found.shape)} numbers for {len(p)} rows; it must give one loss a row.")
+        return found
 
     def project(self, p: Tensor) -> Tensor:
         return self._project(p) if self._project else p
@@ -116,8 +119,9 @@ def from_function(
     """Make a task of any function, in one line, for a notebook or a test.
 
     Args:
-        f: `f(params [R, P], step) -> loss [R]`, differentiable by autograd; `step` counts from 0. Row r of the
-            result may depend on row r of the weights alone.
+        f: `f(params [R, P], step) -> loss [R]`, differentiable by autograd; `step` counts from 0, and the
+            loss after the last step is asked for with `step == steps`. Row r of the result may depend on row r of the
+            weights alone.
         start: the P numbers every run starts from, whatever its seed.
         project: applied to `[R, P]` after each step, for a constraint.
 
@@ -127,4 +131,4 @@ def from_function(
     point = torch.as_tensor(start, dtype=torch.float64)
     if point.ndim != 1 or not bool(torch.isfinite(point).all()):
         raise ValueError(f"start must be a list of finite numbers, not {start!r}.")
-    return FunctionTask(f, lambda seeds: point.expand(len(seeds), -1), project)
+    return FunctionTask(f, lambda seeds, draw: point.expand(len(seeds), -1), project)

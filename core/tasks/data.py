@@ -45,6 +45,11 @@ def random(seed: int, stream: int, *more: int) -> np.random.Generator:
 INITIAL, ORDER, DATA = 0, 1, 2  # streams of `random`
 
 
+def initial_draw(seed: int, draw: int) -> np.random.Generator:
+    """Where a seed's initial weights come from, and those of each later draw of the same seed."""
+    return random(seed, INITIAL, *([draw] if draw else []))
+
+
 @lru_cache(maxsize=512)
 def permutation(seed: int, epoch: int, count: int) -> Ints:
     """The order in which a seed goes through `count` examples in an epoch."""

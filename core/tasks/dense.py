@@ -12,7 +12,7 @@ from torch.nn.functional import log_softmax
 
 from core.spec import Layout
 from core.tasks.base import PARTS, Batch, Level, Task
-from core.tasks.data import DATA, INITIAL, Examples, batch_indices, random, split
+from core.tasks.data import DATA, Examples, batch_indices, initial_draw, random, split
 
 TOGETHER = 512  # examples evaluated at a time: larger tables fall out of the cache and are paged in anew each time
 
@@ -48,14 +48,14 @@ class DenseClassifier(Task):
             Level(f"always the commonest class: {majority:.0%}", majority, "accuracy"),
         )
 
-    def initial(self, seeds: Sequence[int], like: Tensor) -> Tensor:
+    def initial(self, seeds: Sequence[int], like: Tensor, draw: int = 0) -> Tensor:
         bounds = np.concatenate(
             [
                 np.full(fan_out * (fan_in + 1), 1 / math.sqrt(fan_in))
                 for fan_in, fan_out in zip(self.widths, self.widths[1:], strict=False)
             ]
         )
-        draws = [random(seed, INITIAL).uniform(-bounds, bounds) for seed in seeds]
+        draws = [initial_draw(seed, draw).uniform(-bounds, bounds) for seed in seeds]
         return torch.as_tensor(np.stack(draws)).to(like)
 
     def batch(self, seeds: tuple[int, ...], step: int, size: int, like: Tensor) -> Batch:

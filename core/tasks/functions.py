@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from core.tasks.base import FunctionTask
-from core.tasks.data import INITIAL, random
+from core.tasks.data import initial_draw
 
 
 def quadratic(condition: float) -> FunctionTask:
@@ -34,13 +34,13 @@ def rosenbrock() -> FunctionTask:
     def f(x: Tensor, step: int) -> Tensor:
         return (1 - x[:, 0]) ** 2 + 100 * (x[:, 1] - x[:, 0] ** 2) ** 2
 
-    def start(seeds: Sequence[int]) -> Tensor:
-        offsets = [random(seed, INITIAL).uniform(-0.3, 0.3, 2) for seed in seeds]
+    def start(seeds: Sequence[int], draw: int) -> Tensor:
+        offsets = [initial_draw(seed, draw).uniform(-0.3, 0.3, 2) for seed in seeds]
         return torch.as_tensor(np.array([-1.2, 1.0]) + np.stack(offsets))
 
     return FunctionTask(f, start, about="a curved valley with steep walls and a nearly flat floor")
 
 
-def _circle(seeds: Sequence[int]) -> Tensor:
-    angles = [random(seed, INITIAL).uniform(0, 2 * math.pi) for seed in seeds]
+def _circle(seeds: Sequence[int], draw: int) -> Tensor:
+    angles = [initial_draw(seed, draw).uniform(0, 2 * math.pi) for seed in seeds]
     return torch.as_tensor([[2 * math.cos(angle), 2 * math.sin(angle)] for angle in angles])

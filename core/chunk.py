@@ -1,0 +1,304 @@
+"""The inner loop: some rows of the table, taken through their steps together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.config import Edit
+from core.edits import EDITS
+from core.optimizers import RULES, Rule
+from core.plan import Plan, Settings, fresh, settings_of
+from core.probes import PROBES, Look
+from core.state import LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE, Recording, State
+from core.tasks import Batch
+
+Samples = list[tuple[int, dict[str, Tensor]]]  # (step, {name: [R]})
+
+
+def join(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors of consecutive rows as one, without a copy where there is but one."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+class Block:
+    """The rows of a chunk that share a rule, with their settings, memories and ages."""
+
+    def __init__(self, plan: Plan, state: State, rule: str, rows: slice, chunk: slice):
+        home = plan.rule_rows[rule].start
+        inside = slice(rows.start - home, rows.stop - home)
+        self.rule = RULES[rule]
+        self.rows = slice(rows.start - chunk.start, rows.stop - chunk.start)  # within the chunk
+        self.racers = plan.racers(rows)
+        self.layout = plan.task.layout
+        self.declared = self.rule.slots_for(self.layout)
+        self.settings = settings_of(plan.config, self.racers, self.rule, state.params)
+        self.slots = SimpleNamespace(**{name: slot[inside] for name, slot in state.slots[rule].items()})
+        names = [slot.name for slot in self.declared]
+        self.trace: dict[str, Tensor] = {}
+        # One tensor of all ages, so that a step adds 1 once; the attributes are views into it. Each age has a twin that
+        # nobody reads: torch takes `beta ** age` of 32 and more numbers without a gap by another routine, which rounds
+        # differently, and a run would then depend on how many stand beside it.
+        ages = [state.ages[rule][name][inside].expand(-1, 2) for name in names]
+        self.all_ages = torch.stack(ages) if names else None
+        self.ages = SimpleNamespace(**{name: self.all_ages[i, :, :1] for i, name in enumerate(names)})  # type: ignore[index]
+
+    def schedule(self, plan: Plan, first: int, count: int, like: Tensor) -> Iterator[None]:
+        """Put each step's scheduled values in place; to be drawn on once a step."""
+        names = sorted(plan.changing & {hyper.name for hyper in self.rule.hypers})
+        tables = {}
+        for name in names:
+            columns = {racer: plan.config.values(racer, name, first, count) for racer in set(self.racers)}
+            table = np.stack([columns[racer] for racer in self.racers], axis=1)
+            tables[name] = torch.as_tensor(table).to(like).unsqueeze(2)
+        for t in range(count):
+            for name in names:
+                setattr(self.settings, name, tables[name][t])
+            yield
+
+    def memory(self, moment: int) -> Tensor | None:
+        """What the rule remembers of this moment of the gradient, as a chart shows it."""
+        slot = self.rule.memory(moment, self.layout)
+        return None if slot is None else getattr(self.slots, slot.name)
+
+
+class _Context:
+    """What a rule sees of a step (`core.optimizers.Context`)."""
+
+    def __init__(self, chunk: Chunk, block: Block, g: Tensor, loss: Tensor, batch: Batch):
+        self.p, self.g, self.loss = chunk.p[block.rows], g[block.rows], loss[block.rows]
+        self.layout, self.step, self.seeds = chunk.plan.task.layout, batch.step, chunk.seeds[block.rows]
+        self._chunk, self._block, self._batch = chunk, block, batch
+
+    def gradient(self, at: Tensor, rows: Tensor | slice | None = None) -> tuple[Tensor, Tensor]:
+        chunk, block = self._chunk, self._block
+        asked = slice(None) if rows is None else rows
+        chunk.evaluations[block.rows][asked] += chunk.active.squeeze(1)[block.rows][asked]
+        loss, gradient = chunk.plan.task.loss_and_grad(at, self._batch.rows(block.rows).rows(asked))
+        scale = None if chunk.gradient_scale is None else chunk.gradient_scale[block.rows][asked]
+        return loss, shaped(gradient, scale, block.settings.clip[asked] if chunk.clips else None)
+
+
+def shaped(gradient: Tensor, scale: Tensor | None, limit: Tensor | None) -> Tensor:
+    """The gradient as a rule gets it: scaled by an edit, then clipped to each row's own largest norm.
+
+    `gradient [R, P]`, `scale` and `limit` `[R, 1]` or None. As `torch.nn.utils.clip_grad_norm_`; a limit of 0 means
+    no clipping.
+    """
+    if scale is not None:
+        gradient = gradient * scale
+    if limit is not None:
+        norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+        gradient = gradient * torch.where(limit > 0, (limit / (norm + 1e-6)).clamp(max=1), 1)
+    return gradient
+
+
+class _EditRows:
+    """One racer's rows of a chunk, as an edit sees them (`core.edits.Rows`)."""
+
+    def __init__(self, chunk: Chunk, block: Block, rows: Tensor):
+        self._chunk, self._block, self._rows = chunk, block, rows  # rows: indices within the block
+
+    @property
+    def _chunk_rows(self) -> Tensor:
+        moved: Tensor = self._rows + self._block.rows.start
+        return moved
+
+    def slots(self) -> tuple[tuple[str, int], ...]:
+        return tuple((slot.name, slot.moment) for slot in self._block.declared)
+
+    def reset(self, slot: str) -> None:
+        declared = next(entry for entry in self._block.declared if entry.name == slot)
+        block, layout = self._block, self._chunk.plan.task.layout
+        blank = fresh(declared, self._chunk.p[block.rows], block.settings, layout)
+        setattr(block.slots, slot, getattr(block.slots, slot).index_copy(0, self._rows, blank[self._rows]))
+        getattr(block.ages, slot)[self._rows] = 0
+
+    def scale_gradient(self, factor: float) -> None:
+        scale = self._chunk.gradient_scale
+        if scale is None:
+            scale = self._chunk.gradient_scale = self._chunk.p.new_ones(len(self._chunk.p), 1)
+        scale[self._chunk_rows] *= factor
+
+    def reinitialise(self, draw: int) -> None:
+        chunk, rows = self._chunk, self._chunk_rows
+        guess = chunk.plan.task.initial([chunk.seeds[int(row)] for row in rows], chunk.p, draw)
+        chunk.p = chunk.p.index_copy(0, rows, guess)
+        chunk.first_guess = chunk.first_guess.index_copy(0, rows, guess)
+        for slot in self._block.declared:
+            if callable(slot.reset):  # a memory of weights, of the old ones
+                self.reset(slot.name)
+
+
+class Chunk:
+    """Some rows of the table, trained for all their steps while they stay in the processor's cache."""
+
+    def __init__(self, plan: Plan, state: State, rows: slice, recording: Recording):
+        self.plan, self.rows, self.recording, self.first = plan, rows, recording, state.step
+        self.seeds = plan.seeds(rows)
+        self.p, self.first_guess = state.params[rows], state.first_guess[rows]
+        self.evaluations = state.evaluations[rows].clone()
+        self.stopped, self.reason = state.stopped[rows].clone(), state.reason[rows].clone()
+        self.active = (self.stopped < 0).unsqueeze(1)  # [R, 1]
+        self.any_stopped = not bool(self.active.all())
+        self.unit = self.p.new_ones(1)
+        self.gradient_scale: Tensor | None = None
+        self.blocks = [
+            Block(plan, state, rule, slice(max(home.start, rows.start), min(home.stop, rows.stop)), rows)
+            for rule, home in plan.rule_rows.items()
+            if home.start < rows.stop and home.stop > rows.start
+        ]
+        self.clips = any(block.settings.uses("clip") for block in self.blocks)
+        self.smooth = state.smooth[rows]
+        self.losses: list[Tensor] = []
+        self.averages: list[Tensor] = []
+        self.probes: Samples = []
+        self.evals: Samples = []
+        self.test: dict[str, Tensor] = {}
+
+    def run(self, count: int) -> None:
+        """Take so many steps."""
+        schedules = [block.schedule(self.plan, self.first, count, self.p) for block in self.blocks]
+        if self.first == 0 and count:
+            self._evaluate(0)
+        for t in range(self.first, self.first + count):
+            for schedule in schedules:
+                next(schedule)
+            for edit in self.plan.edits.get(t, ()):
+                self._edit(edit)
+            if self.active.any():
+                self._step(t)
+            else:
+                self._rest(t)
+
+    def _step(self, t: int) -> None:
+        config, task = self.plan.config, self.plan.task
+        batch = task.batch(self.seeds, t, config.batch, self.p)
+        loss, gradient = task.loss_and_grad(self._at(lambda rule: rule.gradient_point), batch)
+        self.evaluations += self.active.squeeze(1)
+        limit = join([block.settings.clip for block in self.blocks]) if self.clips else None
+        used = shaped(gradient, self.gradient_scale, limit)
+        before = [block.slots for block in self.blocks]
+        new = task.project(join([self._update(block, used, loss, batch) for block in self.blocks]))
+        self.gradient_scale = None
+        # One number tells whether anything at all stopped being finite; only then is it asked which row.
+        if self.any_stopped or not math.isfinite(new.sum().item() + loss.sum().item()):
+            new, loss = self._freeze(t + 1, new, loss, before)
+        self._note(loss)
+        if self.recording.probe_at(t + 1, config.steps):
+            self._probe(t + 1, gradient, new)
+        self.p = new
+        if self.recording.evaluate_at(t + 1, config.steps):
+            self._evaluate(t + 1)
+
+    def _rest(self, t: int) -> None:
+        """A step of a chunk whose rows have all diverged: nothing is computed, and NaN recorded."""
+        nothing = self.p.new_full((len(self.p),), math.nan)
+        self._note(nothing)
+        if self.recording.probe_at(t + 1, self.plan.config.steps):
+            self.probes.append((t + 1, dict.fromkeys(self.recording.names, nothing)))
+        if self.recording.evaluate_at(t + 1, self.plan.config.steps):
+            self._evaluate(t + 1)
+
+    def _note(self, loss: Tensor) -> None:
+        """Record the step's loss, and carry its moving average on: `s <- decay s + (1 - decay) loss`."""
+        self.losses.append(loss)
+        self.smooth = torch.lerp(loss.double(), self.smooth, self.plan.task.smoothing)
+        self.averages.append(self.smooth)
+
+    def _at(self, which: Callable[[Rule], Callable[[Tensor, SimpleNamespace, Settings], Tensor] | None]) -> Tensor:
+        """The stored weights, or those at which a rule wants its gradient taken or its loss reported."""
+        elsewhere = [which(block.rule) for block in self.blocks]
+        if not any(elsewhere):
+            return self.p
+        return join(
+            [
+                point(self.p[block.rows], block.slots, block.settings) if point else self.p[block.rows]
+                for point, block in zip(elsewhere, self.blocks, strict=True)
+            ]
+        )
+
+    def _update(self, block: Block, gradient: Tensor, loss: Tensor, batch: Batch) -> Tensor:
+        """The rule's new weights for its rows, `[R_block, P]`; its memories are replaced, never written over."""
+        if block.all_ages is not None:
+            block.all_ages += 1
+        context = _Context(self, block, gradient, loss, batch)
+        update, slots, block.trace = block.rule.update(context, block.slots, block.ages, block.settings)
+        block.slots = SimpleNamespace(**slots)
+        rate = block.settings.lr if block.rule.scales_by_rate else self.unit
+        return torch.addcmul(context.p, update, rate, value=-1)
+
+    def _freeze(self, step: int, new: Tensor, loss: Tensor, before: list[SimpleNamespace]) -> tuple[Tensor, Tensor]:
+        """Put diverged rows back to their last finite values, for good; their loss is NaN from this step on."""
+        finite_loss, finite_new = torch.isfinite(loss), torch.isfinite(new).all(dim=1)
+        failed = self.active.squeeze(1) & ~(finite_loss & finite_new)
+        self.stopped[failed] = step
+        self.reason[failed] = torch.where(finite_loss, WEIGHTS_NOT_FINITE, LOSS_NOT_FINITE)[failed]
+        self.active = self.active & ~failed.unsqueeze(1)
+        self.any_stopped = not bool(self.active.all())
+        for block, old in zip(self.blocks, before, strict=True):
+            keep = self.active[block.rows]
+            block.slots = SimpleNamespace(
+                **{
+                    name: torch.where(keep.view(-1, *[1] * (slot.dim() - 1)), slot, getattr(old, name))
+                    for name, slot in vars(block.slots).items()
+                }
+            )
+        return torch.where(self.active, new, self.p), torch.where(self.active.squeeze(1), loss, math.nan)
+
+    def _probe(self, step: int, gradient: Tensor, new: Tensor) -> None:
+        layout, rows = self.plan.task.layout, self.active.squeeze(1)
+        look = Look(gradient, self.p, new, self.first_guess, self.evaluations, layout, self._memory, self._trace)
+        found = {}
+        for name in self.recording.names:
+            value = PROBES[name](look)
+            if value.shape != rows.shape:
+                raise ValueError(
+                    f"The probe {name!r} gave {tuple(value.shape)} numbers, not one for each of {len(rows)} rows."
+                )
+            found[name] = torch.where(rows, value, math.nan)
+        self.probes.append((step, found))
+
+    def _memory(self, moment: int, norm: Callable[[Tensor], Tensor]) -> Tensor:
+        return self._of_blocks(lambda block: block.memory(moment), norm)
+
+    def _trace(self, name: str, norm: Callable[[Tensor], Tensor]) -> Tensor:
+        return self._of_blocks(lambda block: block.trace.get(name), norm)
+
+    def _of_blocks(self, read: Callable[[Block], Tensor | None], norm: Callable[[Tensor], Tensor]) -> Tensor:
+        """`norm` of each row's part of a table, `[R]`; NaN where a rule has no such table."""
+        found = [(block, read(block)) for block in self.blocks]
+        return join(
+            [
+                self.p.new_full((len(block.racers),), math.nan) if table is None else norm(table.flatten(1))
+                for block, table in found
+            ]
+        )
+
+    def _evaluate(self, step: int) -> None:
+        """Losses and accuracies on whole parts of the data; on the test part after the last step only."""
+        task, alive = self.plan.task, self.active.squeeze(1)
+        p = self._at(lambda rule: rule.eval_params)
+        found: dict[str, Tensor] = {}
+        for part in task.parts:
+            if part != "test":
+                found |= {f"{part}_{name}": value for name, value in task.evaluate(p, part).items()}
+            elif step == self.plan.config.steps:
+                self.test = {name: torch.where(alive, v, math.nan) for name, v in task.evaluate(p, part).items()}
+        if not task.parts:
+            found["train_loss"] = task.loss(p, task.batch(self.seeds, step, self.plan.config.batch, p))
+        self.evals.append((step, {name: torch.where(alive, value, math.nan) for name, value in found.items()}))
+
+    def _edit(self, edit: Edit) -> None:
+        """Do it to the racer's rows, those that have diverged left out: they are frozen for good."""
+        settings = dict(edit.what.settings)
+        for block in self.blocks:
+            mine = torch.tensor([racer == edit.racer for racer in block.racers], device=self.p.device)
+            rows = (mine & self.active.squeeze(1)[block.rows]).nonzero().squeeze(1)
+            if len(rows):
+                EDITS[edit.what.name].apply(_EditRows(self, block, rows), **settings)

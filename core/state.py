@@ -1,0 +1,78 @@
+"""What a training hands from slice to slice, and what it reports: plain tensors and arrays."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core.probes import PROBES
+
+RUNNING, LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE = 0, 1, 2
+REASONS = {RUNNING: "", LOSS_NOT_FINITE: "its loss is not finite", WEIGHTS_NOT_FINITE: "its weights are not finite"}
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """How often what is dear to measure is measured: about so many times a run, and at its first and last step.
+
+    `names` are the probes that are wanted. What is recorded is asked for by who looks; it changes no training.
+    """
+
+    evaluations: int = 60
+    probes: int = 100
+    names: tuple[str, ...] = tuple(PROBES)
+
+    def evaluate_at(self, step: int, steps: int) -> bool:
+        """Whether the full losses are measured after so many steps (0: before the first)."""
+        return step % max(1, round(steps / self.evaluations)) == 0 or step == steps
+
+    def probe_at(self, step: int, steps: int) -> bool:
+        """Whether the norms are measured in this step (1, 2, …)."""
+        return (step - 1) % max(1, math.ceil(steps / self.probes)) == 0 or step == steps
+
+
+RECORDING = Recording()  # the usual one
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a race stands after `step` steps: plain tensors, one row a run, in the table's own row order.
+
+    `slots[rule][name]` and `ages[rule][name]` hold the rows of that rule alone.
+    """
+
+    step: int
+    params: Tensor  # [R, P]
+    first_guess: Tensor  # [R, P]
+    slots: dict[str, dict[str, Tensor]]  # [R_rule, ...]
+    ages: dict[str, dict[str, Tensor]]  # [R_rule, 1], steps since the slot was last reset
+    evaluations: Tensor  # [R], gradients taken so far
+    stopped: Tensor  # [R], the step at which the row diverged, or -1
+    reason: Tensor  # [R], a key of REASONS
+    first_loss: Tensor  # [R]
+    smooth: Tensor  # [R], moving average of the loss after this step, not yet divided by `1 - smoothing^step`
+    blown: Tensor  # [R], the first step at which the row was blown up, or -1
+
+
+@dataclass(frozen=True)
+class Records:
+    """What happened in steps `first + 1 … first + n`: arrays `[·, R]` in the config's row order, NaN once diverged."""
+
+    first: int
+    loss: Array  # [n, R], minibatch loss of each step
+    smooth: Array  # [n, R]
+    probes_at: tuple[int, ...]
+    probes: dict[str, Array]  # [k, R]
+    evals_at: tuple[int, ...]
+    evals: dict[str, Array]  # [e, R], "train_loss", "validation_accuracy", …
+    test: dict[str, Array]  # [R], after the last step only
+    stopped: NDArray[np.int64]  # [R], step or -1
+    reason: NDArray[np.int64]  # [R]
+    blown: NDArray[np.int64]  # [R], step or -1
+    bound: Array  # [R], the smoothed loss above which a row is blown up
