@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.config import BATCH, STEPS, Choice, Config, Racer, Reset, race, racer
+from core.config import BATCH, STEPS, Choice, Racer, Reset, race, racer
 from core.optimizers import RULES
 from core.schedules import SCHEDULES
 from core.tasks import TASKS
@@ -22,6 +22,7 @@ from ui.scenario import AXES, FIRST_SEED, SEEDS, SPEEDS, Scenario, read, write
 from ui.settings import DEFAULTS, SAME, TUNED, each_tuned, library_defaults, newcomer, same_rate, setting_of
 
 STAGE, CHART = "race", "race-chart"
+QUESTIONS = {SAME: same_rate, DEFAULTS: library_defaults, TUNED: each_tuned}
 HINT = "Each name above is a race worth a look. Move any slider: a new race starts at once, from the same first guess."
 
 
@@ -154,10 +155,10 @@ def shared_changed(generation: int, name: str, value: Any) -> None:
     attempt(change, anew=name in ("task", "steps", "batch"))
 
 
-def asked(config: Config | None) -> None:
-    """One of the three questions."""
-    if config is not None:
-        show(stage().shown.with_config(config))
+def asked(generation: int, name: str) -> None:
+    """One of the three questions, of the race as it is by now."""
+    if current(generation):
+        attempt(lambda shown: shown.with_config(QUESTIONS[name](shown.config) or shown.config), anew=True)
 
 
 def preset_chosen(name: str) -> None:
@@ -233,16 +234,16 @@ def _seed_changed(generation: int, key: str) -> None:
 
 
 def _questions(now: Stage, key: Any) -> None:
-    config, current = now.shown.config, setting_of(now.shown.config)
-    tuned = each_tuned(config)
-    for label, name, made, help in (
-        ("Same rate", SAME, same_rate(config), "Everybody at the first racer's learning rate."),
-        ("Library defaults", DEFAULTS, library_defaults(config), "Everybody as the library makes it."),
-        ("Each tuned", TUNED, tuned, "Everybody at the rate that was best on validation data, measured beforehand."
-         if tuned else "This problem, length and batch were not tuned beforehand: go back to the usual ones."),
+    answered, tuned = setting_of(now.shown.config), each_tuned(now.shown.config) is not None
+    for label, name, help in (
+        ("Same rate", SAME, "Everybody at the first racer's learning rate."),
+        ("Library defaults", DEFAULTS, "Everybody as the library makes it."),
+        ("Each tuned", TUNED, "Everybody at the rate with the lowest validation loss, measured beforehand."
+         if tuned else "Nobody has tuned this problem, network, length and batch: go back to the usual ones."),
     ):  # fmt: skip
-        st.button(label, key=key(name), on_click=asked, args=(made,), disabled=made is None, help=help,
-                  type="primary" if name == current else "secondary")  # fmt: skip
+        st.button(label, key=key(name), on_click=asked, args=(now.generation, name), help=help,
+                  disabled=name == TUNED and not tuned,
+                  type="primary" if name == answered else "secondary")  # fmt: skip
 
 
 def presets_row(now: Stage) -> None:

@@ -226,7 +226,7 @@ function labelsOf({ store, chart, panel, axis, head, window, theme, box, px, py,
     const line = store.line(index, chart.track, chart.field);
     if (!line) return;
     const place = store.place(index, axis);
-    const end = Math.min(head, store.stepAt(index, axis, window[1]) || head);
+    const end = Math.min(head, store.stepAt(index, axis, window[1]) + 1e-6 || head); // rounding must not lose the last step
     const value = valueAt(line, line.mid, end);
     const failed = store.failure(racer.id, head);
     const gone = Boolean(failed) && !(value <= top);

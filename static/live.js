@@ -134,6 +134,9 @@ class Live {
     this.ghostUntil = null;
     if (previous && previous.generation !== this.store.generation) {
       this.zoom = null;
+      this.ranges = [null, null];
+      // On a phone what was chosen may stand far below the charts.
+      if (this.width < 640) this.root.scrollIntoView({ block: "start" });
       this.parts.head.style.minHeight = "";
     }
     this.head = 0;
@@ -351,7 +354,7 @@ class Live {
     charts.setAttribute("aria-label", `${loss.label} above, ${lower.label} below. Arrow keys move the play head, space plays.`);
     title.style.left = `${box.left}px`;
     title.firstElementChild.textContent = loss.label;
-    const band = seeds > 1 ? `median and range of ${seeds} seeds` : "one seed";
+    const band = seeds > 1 ? `median of ${seeds} seeds, band their range` : "one seed";
     title.lastElementChild.textContent = loss.log ? `(log), ${band}` : band;
     title.title = this.data.smoothing ? `Line: ${this.data.smoothing}` : "";
     reset.hidden = !this.zoom;

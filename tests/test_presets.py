@@ -123,10 +123,10 @@ def test_names_say_no_more_than_is_needed() -> None:
     cut = ("step", {"factor": 0.1, "every": 100})
     assert labels(race("digits", [racer("sgd"), racer("adam")])) == ["SGD", "Adam"]
     assert labels(race("digits", [racer("adam", lr=0.003), racer("adam", lr=0.1), racer("sgd")])) == [
-        "Adam 0.003", "Adam 0.1", "SGD",
+        "Adam (lr 0.003)", "Adam (lr 0.1)", "SGD",
     ]  # fmt: skip
     for other, word in (
-        (racer("adam", schedule=cut), "every 100"),
+        (racer("adam", schedule=cut), "step decay"),
         (racer("adam", reset=Reset("v", 50)), "v every 50"),
         (racer("adam", beta1=0.5), "0.5"),
     ):
@@ -215,8 +215,9 @@ def test_presets_show_what_their_names_say() -> None:
     assert all(r.get("lr") >= 10 * sgd or r.get("lr") == 10 for r in hot.racers[1:])
     assert all(r.decays(hot.steps) == (hot.steps // 2,) for r in hot.racers[1:])
     forget = made["Forget at each decay"]
-    assert [r.reset.what for r in forget.racers] == ["nothing", "m", "v", "all"]
-    assert all(r.resets(forget.steps) == r.decays(forget.steps) != () for r in forget.racers[1:])
+    assert [r.reset.what for r in forget.racers] == ["nothing", "nothing", "m", "all"]
+    assert forget.racers[0].decays(forget.steps) == (), "the control: no decay at all"
+    assert all(r.resets(forget.steps) == r.decays(forget.steps) != () for r in forget.racers[2:])
     memory = made["How much memory"]
     assert sorted(r.get("beta1") for r in memory.racers) == [0.0, 0.9, 0.99]
     assert len({r.but(beta1=0.9) for r in memory.racers}) == 1

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from core import RULES, SCHEDULES, TASKS, Config, Hyper, Racer, Reset, race, racer
@@ -41,6 +41,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         batch=max(drawn.batch, int(BATCH.low)),
         seeds=tuple(range(first, first + seeds)),
     )
+    weights = config.rows * config.build_task().layout.width
+    assume(weights <= limits.NUMBERS and weights * config.batch <= limits.WORK)
     slots = draw(st.sets(st.integers(0, limits.RACERS - 1), min_size=len(contenders), max_size=len(contenders)))
     charts = [chart.id for chart in charts_for(config.build_task())]
     view = View(draw(st.sampled_from(charts)), draw(st.sampled_from(AXES)), draw(st.sampled_from(SPEEDS)))
@@ -276,6 +278,11 @@ def test_a_script_in_a_name_is_not_repeated() -> None:
     _, notes = read({"v": "1", "task": "<script>alert(1)</script>", "r0": "<img src=x onerror=alert(1)>"})
     assert len(notes) == 2
     assert_readable(notes)
+
+
+def test_no_link_is_made_of_a_strangers_text() -> None:
+    _, notes = read({"v": "1", "task": "WWW.evil-bank.com"})
+    assert "www." not in notes[0].lower()
 
 
 def test_a_link_that_is_too_long_is_refused_as_a_whole() -> None:

@@ -12,7 +12,7 @@ from ui.words import race_words
 
 INF = float("inf")
 LABELS = ("SGD", "Momentum", "Nesterov", "Adagrad", "RMSprop", "Adam", "AMSGrad", "AdamW")
-CONDITIONS = "Step 720 of 1,000; each at its own tuned rate, same first guess, same data."
+CONDITIONS = "Step 720 of 1,000; each at its rate tuned on validation, same first guess, same data."
 # Eight seeds around 1 with median 1; two patterns that agree on no seed, so that neither is ever ahead.
 SEEDS = np.array([0.97, 0.98, 0.99, 1.0, 1.0, 1.01, 1.02, 1.03])
 OTHER = SEEDS[[1, 0, 3, 2, 5, 4, 7, 6]]
@@ -156,7 +156,7 @@ def test_one_step_is_no_plural() -> None:
         (None, ""),
         ("same rate", "all at the same rate, "),
         ("library defaults", "each at its library's default rate, "),
-        ("each tuned", "each at its own tuned rate, "),
+        ("each tuned", "each at its rate tuned on validation, "),
         ("each at a rate of its own", "each at a rate of its own, "),
     ],
 )

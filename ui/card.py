@@ -53,7 +53,7 @@ def card(slot: int, racer: Racer, generation: int, changed: Changed, *, accuracy
                 with column:
                     setting(hyper, racer.get(hyper.name), key(hyper.name), tell)
         _results(slot, accuracy)
-        with st.container(key=f"plan-{slot}", horizontal=True, vertical_alignment="center", gap="xsmall", wrap=False):
+        with st.container(key=f"plan-{slot}", horizontal=True, vertical_alignment="center", gap="xsmall"):
             st.html(f'<span class="dl-plan">{_plan(racer)}</span>', width="content")
             # A label that changed would make another popover, and close this one under the hand.
             plan = st.popover("Change", key=key("plan"), on_change="rerun", type="tertiary", help="Schedule and resets")

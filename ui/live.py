@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from ui.charts import charts_for, describe
 from ui.names import labels
@@ -30,6 +31,7 @@ export default async (component) => {
 """
 __all__ = ["Held", "chart", "charts_for", "leave", "races"]
 _component = st.components.v2.component("descent_lab_live", js=_LOADER, isolate_styles=False)
+FULL = "Many races are training here right now; this one starts as soon as there is room."
 TRACKS = ("loss", "eval", "probe")
 
 
@@ -78,7 +80,7 @@ def chart(
     races apart that are not to be drawn as each other's ghosts though they share the problem.
     """
     pool = races()
-    race = pool.open(shown.config)
+    race = pool.open(shown.config, _viewer())
     run = shown.config.key()
     if held.run != run or not held.possible(race):
         held = Held(run)
@@ -94,8 +96,12 @@ def chart(
 
 def leave(shown: Scenario) -> None:
     """The page turns to another race: what was asked for this one and has not begun is taken back."""
-    pool = races()
-    pool.leave(pool.open(shown.config))
+    races().leave(shown.config, _viewer())
+
+
+def _viewer() -> str:
+    context = get_script_run_ctx()
+    return context.session_id if context else ""
 
 
 def _message(shown: Scenario, race: Race, run: str, held: Held, scene: int) -> dict[str, Any]:
@@ -120,7 +126,7 @@ def _message(shown: Scenario, race: Race, run: str, held: Held, scene: int) -> d
         "tests": dict(zip(ids, race.test, strict=False)),
         "seconds": None if race.seconds is None else dict(zip(ids, race.seconds, strict=True)),
         "view": {"chart": shown.view.chart, "x": shown.view.x, "speed": shown.view.speed},
-        "problem": race.problem,
+        "problem": race.problem or (FULL if race.waiting else None),
     }
     return message if held.count("loss") else message | {"race": _race(shown, ids, scene)}
 

@@ -12,27 +12,29 @@ from ui.numbers import number_text
 
 
 def labels(config: Config) -> list[str]:
-    """One name a racer, all different: "Adam", or "Adam 0.003" and "Adam 0.1", or "Adam β₁ 0.9" and "Adam β₁ 0".
+    """One name a racer, all different: "Adam", or "Adam (lr 0.003)" and "Adam (lr 0.1)".
 
     Racers that share a rule are told apart by as few things as will do: rate, settings, schedule, reset, in this order.
     """
-    names: dict[int, str] = {}
+    told: dict[int, list[str]] = {}
     for rule in {racer.rule for racer in config.racers}:
         members = [index for index, racer in enumerate(config.racers) if racer.rule == rule]
-        texts = dict.fromkeys(members, RULES[rule].label)
+        words: dict[int, list[str]] = {index: [] for index in members}
         for tell in _aspects(config.racers[members[0]]):
-            told = {index: tell(config.racers[index]) for index in members}
-            if len(set(texts.values())) < len(members) and len(set(told.values())) > 1:
-                texts = {index: f"{texts[index]} {told[index]}" for index in members}
-        names |= texts
-    return _numbered([names[index] for index in range(len(config.racers))])
+            longer = {index: [*words[index], *filter(None, [tell(config.racers[index])])] for index in members}
+            if len(set(map(tuple, longer.values()))) > len(set(map(tuple, words.values()))):
+                words = longer
+        told |= words
+    names = [RULES[racer.rule].label for racer in config.racers]
+    return _numbered([f"{name} ({', '.join(told[i])})" if told[i] else name for i, name in enumerate(names)])
 
 
 def _aspects(racer: Racer) -> list[Callable[[Racer], str]]:
     settings = [hyper for hyper in racer.spec.hypers if hyper.name != "lr"]
     return [
-        lambda r: number_text(r.get("lr")),
+        lambda r: f"lr {number_text(r.get('lr'))}",
         *(lambda r, h=hyper: f"{h.title} {number_text(r.get(h.name))}" for hyper in settings),
+        lambda r: SCHEDULES[r.schedule.name].label,
         schedule_words,
         _reset,
     ]
@@ -46,7 +48,7 @@ def schedule_words(racer: Racer) -> str:
 
 def _reset(racer: Racer) -> str:
     if racer.reset.what == "nothing":
-        return "keeps"
+        return ""
     return f"resets {racer.reset.what}" + (f" every {number_text(racer.reset.every)}" if racer.reset.every else "")
 
 

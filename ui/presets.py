@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from core.config import Racer, Reset, race, racer
 from ui.scenario import SEEDS, Scenario, default, scenario
-from ui.settings import tuned_racer
+from ui.settings import newcomer
 
 Maker = Callable[[], Scenario]
 
@@ -29,8 +29,7 @@ def _race(
 
 
 def _tuned(rule: str, task: str = "digits", steps: int = 1000) -> Racer:
-    bare = race(task, [racer(rule)], steps=steps)
-    return tuned_racer(bare, rule) or racer(rule)
+    return newcomer(race(task, [racer(rule)], steps=steps), rule)
 
 
 def _rate(rule: str) -> float:
@@ -38,7 +37,7 @@ def _rate(rule: str) -> float:
 
 
 def _sgd_rate() -> Scenario:
-    return _race("digits", [_tuned("sgd").but(lr=_rate("sgd")), racer("adam", lr=_rate("sgd")), _tuned("adam")])
+    return _race("digits", [_tuned("sgd"), racer("adam", lr=_rate("sgd")), _tuned("adam")])
 
 
 def _adam_rate() -> Scenario:
@@ -58,8 +57,8 @@ def _too_hot() -> Scenario:
 
 def _forget() -> Scenario:
     cut = ("step", {"factor": 0.3, "every": 250})
-    resets = [Reset(), Reset("m"), Reset("v"), Reset("all")]
-    return _race("digits", [racer("adam", lr=0.01, schedule=cut, reset=reset) for reset in resets], chart="v")
+    cutting = [racer("adam", lr=0.01, schedule=cut, reset=reset) for reset in (Reset(), Reset("m"), Reset("all"))]
+    return _race("digits", [racer("adam", lr=0.01), *cutting], chart="update")
 
 
 def _memory() -> Scenario:
@@ -77,12 +76,24 @@ def _spirals() -> Scenario:
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset("A fair race", "Every optimizer at the rate that suits it: what difference is left?", default),
-        Preset("Adam at SGD's rate", "The rate at which SGD is at its best, given to Adam.", _sgd_rate),
-        Preset("SGD at Adam's rate", "The rate at which Adam is at its best, given to SGD.", _adam_rate),
+        Preset(
+            "A fair race",
+            "Each at the rate with the lowest validation loss: what is left of the difference?",
+            default,
+        ),
+        Preset("Adam at SGD's rate", "The rate that was tuned for SGD, given to Adam as well.", _sgd_rate),
+        Preset("SGD at Adam's rate", "The rate that was tuned for Adam, given to SGD as well.", _adam_rate),
         Preset("Out of the box", "Five optimizers as their library makes them, nothing tuned.", _out_of_the_box),
-        Preset("Too hot to start", "Half the run too hot, then cut to a tenth: does the decay repair it?", _too_hot),
-        Preset("Forget at each decay", "Adam keeps, or clears, m and v whenever its rate is cut.", _forget),
+        Preset(
+            "Too hot to start",
+            "SGD 10 and 20 times hotter for half the run, then a tenth of it: is it repaired?",
+            _too_hot,
+        ),
+        Preset(
+            "Forget at each decay",
+            "Adam keeps or clears its memory when its rate is cut; a reset makes its steps larger for a while.",
+            _forget,
+        ),
         Preset("How much memory", "Adam with no, usual and long memory of the gradient (β₁).", _memory),
         Preset("Narrow valley", "A bowl 25 times steeper one way than the other: no data, no noise.", _valley),
         Preset("Two spirals", "A harder shape to learn, for a small network.", _spirals),

@@ -7,8 +7,10 @@ more costs nothing from its next slice on.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -24,6 +26,8 @@ from core.config import Config
 from ui import limits, worker
 from ui.charts import Mark, track_fields, track_steps
 
+log = logging.getLogger(__name__)
+
 
 @dataclass
 class Race:
@@ -37,11 +41,13 @@ class Race:
     verdicts: list[tuple[int, str, str]] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
-    seconds: list[float] | None = None  # a step of each racer alone
+    seconds: list[float | None] | None = None  # a step of each racer alone; None in it where that could not be measured
     problem: str | None = None
     pending: Future[Any] | None = None
     timing: Future[Any] | None = None  # while `seconds` are being measured
     failures: int = 0
+    waiting: bool = False  # whether there was no room to start it
+    viewers: dict[str, float] = field(default_factory=dict)  # who looked at it, and when last
 
     @property
     def complete(self) -> bool:
@@ -51,6 +57,10 @@ class Race:
     def size(self) -> int:
         """Bytes it takes, tracks and state."""
         return sum(track.nbytes for track in self.tracks.values()) + len(self.state or b"") + 300 * len(self.verdicts)
+
+    def seen(self, within: float) -> bool:
+        """Whether anybody looked at it in the last so many seconds."""
+        return max(self.viewers.values(), default=-within) > time.monotonic() - within
 
 
 class Races:
@@ -70,8 +80,8 @@ class Races:
         for future in futures:
             future.result()
 
-    def open(self, config: Config) -> Race:
-        """The race of this config, from the cache where it is known."""
+    def open(self, config: Config, viewer: str = "") -> Race:
+        """The race of this config, from the cache where it is known; `viewer` looks at it from now on."""
         key = config.key()
         with self._changed:
             if key not in self._races or self._races[key].problem:
@@ -81,6 +91,7 @@ class Races:
                     for name, steps in samples.items()
                 }
                 self._races[key] = Race(config, tracks, dict.fromkeys(tracks, 0))
+            self._races[key].viewers[viewer] = time.monotonic()
             self._races.move_to_end(key)
             self._evict()
             return self._races[key]
@@ -88,12 +99,14 @@ class Races:
     def ask(self, race: Race) -> None:
         """Have the race trained for one more slice, unless one is on its way or it is complete.
 
-        Where too many races train already nothing is asked: the browser asks again.
+        Where too many races train already nothing is asked, and where there is no room for one more none is begun, so
+        that those that have begun come to their end: the browser asks again.
         """
         with self._changed:
             if race.complete or race.problem or race.pending is not None:
                 return
-            if sum(other.pending is not None for other in self._races.values()) >= limits.TRAINING:
+            race.waiting = self._busy() or (not race.step and self._full())
+            if race.waiting:
                 return
             seconds = limits.SLICE_SECONDS if race.step else limits.FIRST_SLICE_SECONDS
             race.pending = self._submit(worker.train, race.config, race.state, seconds)
@@ -104,16 +117,25 @@ class Races:
         with self._changed:
             self._changed.wait_for(lambda: race.held["loss"] > have or race.complete or race.problem, seconds)
 
-    def leave(self, race: Race) -> None:
-        """Nobody here looks at this race any more: a slice that has not begun is taken back."""
+    def leave(self, config: Config, viewer: str = "") -> None:
+        """This viewer looks elsewhere: what was asked for and has not begun is taken back if no other looks on."""
         with self._changed:
+            race = self._races.get(config.key())
+            if race is None:
+                return
+            race.viewers.pop(viewer, None)
+            if race.seen(limits.LOOKING_SECONDS):
+                return
             if race.pending is not None and race.pending.cancel():
                 race.pending = None
+            if race.timing is not None and race.timing.cancel():
+                race.timing = None
+            self._changed.notify_all()
 
     def time(self, race: Race) -> None:
         """Measure what a step of each racer costs alone; `race.seconds` holds it when done."""
         with self._changed:
-            if race.seconds is None and race.timing is None:
+            if race.seconds is None and race.timing is None and not self._busy():
                 race.timing = self._submit(worker.seconds_per_step, race.config)
                 race.timing.add_done_callback(partial(self._timed, race))
 
@@ -149,7 +171,8 @@ class Races:
             elif isinstance(error, BrokenProcessPool) and race.failures < limits.RETRIES:
                 race.failures += 1  # the next pull asks for the same slice again
             else:
-                race.problem = f"This race could not be trained: {type(error).__name__}. Change a setting to try again."
+                log.error("a race could not be trained: %s", race.config, exc_info=error)
+                race.problem = "This race could not be trained, which is our fault. Change a setting to try again."
             self._evict()
             self._changed.notify_all()
 
@@ -167,15 +190,39 @@ class Races:
     def _timed(self, race: Race, future: Future[Any]) -> None:
         with self._changed:
             race.timing = None
-            if not future.cancelled() and future.exception() is None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is None:
                 race.seconds = future.result()
-                self._changed.notify_all()
+            elif not isinstance(error, BrokenProcessPool):  # a lost one is measured again
+                log.error("the steps of a race could not be timed: %s", race.config, exc_info=error)
+                race.seconds = [None] * len(race.config.racers)
+            self._changed.notify_all()
+
+    def _busy(self) -> bool:
+        """Whether as many jobs wait or run as there may be."""
+        jobs = sum((race.pending is not None) + (race.timing is not None) for race in self._races.values())
+        return jobs >= limits.TRAINING
+
+    def _full(self) -> bool:
+        """Whether the races that are under way take all the room there is."""
+        under_way = [race.size for race in self._races.values() if race.step and not race.complete]
+        return sum(under_way) > self._cache_bytes
+
+    def _size(self) -> int:
+        return sum(race.size for race in self._races.values())
 
     def _evict(self) -> None:
-        """Drop the races looked at longest ago until the rest fits; one that trains stays."""
-        idle = [key for key, race in self._races.items() if race.pending is None]
-        size = sum(race.size for race in self._races.values())
-        for key in idle[:-1]:
+        """Drop races until the rest fits: of those not begun or no longer looked at, the least recent first.
+
+        A race that has begun and is looked at stays: dropped, it would begin again, and none would ever end.
+        """
+        size = self._size()
+        for key in list(self._races)[:-1]:
             if size <= self._cache_bytes:
                 break
-            size -= self._races.pop(key).size
+            race = self._races[key]
+            working = race.pending is not None or race.timing is not None
+            if not working and (not race.step or not race.seen(limits.KEPT_SECONDS)):
+                size -= self._races.pop(key).size

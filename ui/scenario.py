@@ -9,6 +9,7 @@ address is untrusted: `read` never raises, keeps within the page's limits and sa
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +22,7 @@ from core.tasks import TASKS
 from ui import limits
 from ui.charts import CHARTS, charts_for
 from ui.numbers import number_text
-from ui.settings import tuned_racer
+from ui.settings import newcomer
 
 VERSION = "1"
 SPEEDS = ("0.25", "1", "4", "max")
@@ -58,16 +59,19 @@ class Scenario:
         if len(self.slots) != len(self.config.racers) or sorted(set(self.slots)) != list(self.slots):
             raise ValueError(f"{len(self.config.racers)} racers cannot have the colours {self.slots}.")
         numbers = self.config.rows * self.config.build_task().layout.width
-        if numbers > limits.NUMBERS:
+        work = numbers * (self.config.batch if self.config.build_task().examples else 1)
+        if numbers > limits.NUMBERS or work > limits.WORK:
+            times = max(numbers / limits.NUMBERS, work / limits.WORK)
             raise ValueError(
-                f"This race would train {numbers:,} weights at once, and at most {limits.NUMBERS:,} go here: "
-                "take a smaller network, fewer racers or fewer seeds."
+                f"This race is {times:.1f} times as large as one may be here: "
+                "take a smaller network or batch, fewer racers or fewer seeds."
             )
 
     def with_config(self, config: Config) -> Scenario:
         """Another race with the same racers' colours; the view follows the task."""
         charts = [chart.id for chart in charts_for(config.build_task())]
-        view = self.view if self.view.chart in charts else replace(self.view, chart=charts[0])
+        same = config.task == self.config.task and self.view.chart in charts
+        view = self.view if same else replace(self.view, chart=charts[0])
         slots = self.slots if len(self.slots) == len(config.racers) else tuple(range(len(config.racers)))
         return Scenario(config, slots, view)
 
@@ -97,11 +101,7 @@ def scenario(config: Config) -> Scenario:
 def default() -> Scenario:
     """The first screen: the digits, with SGD, momentum and Adam each tuned."""
     bare = race("digits", [racer("sgd")], seeds=int(SEEDS.default))
-    return scenario(replace(bare, racers=tuple(_start(bare, rule) for rule in ("sgd", "momentum", "adam"))))
-
-
-def _start(config: Config, rule: str) -> Racer:
-    return tuned_racer(config, rule) or racer(rule)
+    return scenario(replace(bare, racers=tuple(newcomer(bare, rule) for rule in ("sgd", "momentum", "adam"))))
 
 
 def write(shown: Scenario) -> dict[str, str]:
@@ -227,8 +227,9 @@ def _is_small(text: str) -> bool:
 
 
 def _quoted(text: str) -> str:
-    """A stranger's text, short and harmless in a sentence of Markdown."""
+    """A stranger's text, short and harmless in a sentence of Markdown, where "www." would begin a link."""
     kept = "".join(character for character in text[:24] if character.isalnum() or character in " .+-_")
+    kept = re.sub(r"www\.", "www ", kept, flags=re.IGNORECASE)
     return f"“{kept}”" if kept == text else f"“{kept}…”"
 
 

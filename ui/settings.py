@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.config import Choice, Config, Racer, racer
-from core.optimizers import RULES
 from core.tuned import tuned
 
 SAME, DEFAULTS, TUNED = "same rate", "library defaults", "each tuned"
@@ -46,5 +45,5 @@ def tuned_racer(config: Config, rule: str) -> Racer | None:
 
 
 def newcomer(config: Config, rule: str) -> Racer:
-    """A racer to add: tuned where that is known, else at the library's default."""
-    return tuned_racer(config, rule) or racer(rule, lr=RULES[rule].hyper("lr").default)
+    """A racer to add: tuned where that is known, else as the library makes it."""
+    return tuned_racer(config, rule) or racer(rule)

@@ -15,7 +15,7 @@ CLOSE = 1.1  # medians within this ratio are described as level; a description, 
 SETTINGS = {
     "same rate": "all at the same rate",
     "library defaults": "each at its library's default rate",
-    "each tuned": "each at its own tuned rate",
+    "each tuned": "each at its rate tuned on validation",
 }
 
 
