@@ -16,17 +16,17 @@ export function lossChart(data) {
   return { id: "loss", track: "loss", field: "", label: data.loss_label, log: data.loss_log, levels: data.levels, capped: true };
 }
 
-const SPARE = 860; // px of a window that the wide figure, at its least, leaves nothing of
+const SPARE = 860; // px of a window's height to which the usual figure belongs
 
 /**
  * Where the two plots lie in a figure of this width, in pixels. `labels`: width of the widest name and value;
- * `window`: height of the browser's window: what is spare makes wide plots taller, so that a class can read them.
+ * `window`: height of the browser's window, if known: the plots take what is spare, or leave what is lacking.
  */
 export function geometry(width, labels = 0, window = 0) {
   const narrow = width < 640;
   const left = narrow ? 46 : 52;
   const right = width - (narrow ? 18 : Math.min(Math.max(labels + 14, 110), 220));
-  const spare = narrow ? 0 : Math.min(Math.max(window - SPARE, 0), 400);
+  const spare = narrow || !window ? 0 : Math.min(Math.max(window - SPARE, -140), 400);
   const [above, upper, between, lower, below] = narrow
     ? [24, 264, 42, 118, 26]
     : [26, 314 + Math.round(0.65 * spare), 46, 148 + Math.round(0.35 * spare), 26];
