@@ -207,9 +207,8 @@ def shared_row(now: Stage) -> None:
         st.html('<h1 class="dl-brand">Descent Lab</h1>', width="content")
         choice("Problem", "task", {name: kind.label for name, kind in TASKS.items()}, config.task.name, key("task"),
                tell, help="What the network learns; each problem has its own data and network.")  # fmt: skip
-        st.html(f'<span class="dl-plan">{task.network}</span>', width="content")
         with st.popover(
-            "Change", key=key("network"), on_change="rerun", type="tertiary", help="Network, data and seeds"
+            "Network", key=key("network"), on_change="rerun", type="tertiary", help="Network, data and seeds"
         ) as more:
             if more.open:
                 st.caption(f"{task.about}. Every racer has the same initial weights and the same data order "
@@ -220,6 +219,7 @@ def shared_row(now: Stage) -> None:
                 st.number_input("First seed", FIRST_SEED.low, FIRST_SEED.high, config.seeds[0], key=key("seed"),
                                 help=FIRST_SEED.help, on_change=_seed_changed,
                                 args=(now.generation, key("seed")))  # fmt: skip
+        st.html(f'<span class="dl-plan">{task.network}</span>', width="content")
         stops = {stop: number_text(stop) for stop in STEPS.stops()}
         choice("Steps", "steps", stops, config.steps, key("steps"), tell, help=STEPS.help)
         if task.examples is not None:
@@ -269,8 +269,8 @@ def chart() -> None:
         # The whole rerun carries the address that the browser had when it asked, not the one that was written since.
         put(address=st.query_params.to_dict())
         st.rerun()
-    live.chart(CHART, now.shown, pulled, viewed, now.held, now.scene)
     address()
+    live.chart(CHART, now.shown, pulled, viewed, now.held, now.scene)
 
 
 @st.fragment

@@ -94,6 +94,11 @@ def track_fields(task: Task) -> dict[str, list[str]]:
     }
 
 
+def coarse(fields: list[str]) -> list[str]:
+    """The fields of which a chart draws a band or a faint line only: they travel in half the bytes."""
+    return [name for name in fields if name == "raw" or name.split(".")[-1] in ("lo", "hi")]
+
+
 def describe(config: Config) -> dict[str, Any]:
     """What the browser must know of a race before its first number."""
     task = config.build_task()
@@ -101,7 +106,10 @@ def describe(config: Config) -> dict[str, Any]:
     return {
         "steps": config.steps,
         "seeds": len(config.seeds),
-        "tracks": {name: {"at": _compact(steps[name]), "fields": fields[name]} for name in steps},
+        "tracks": {
+            name: {"at": _compact(steps[name]), "fields": fields[name], "coarse": coarse(fields[name])}
+            for name in steps
+        },
         "charts": [
             {
                 "id": chart.id, "track": chart.track, "field": chart.id, "label": chart.label, "log": chart.log,

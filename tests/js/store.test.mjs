@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Store, countUpTo, decode, valueAt } from "../../static/store.js";
+import { Store, countUpTo, decode, decodeCoarse, valueAt } from "../../static/store.js";
 
 const b64 = (numbers) => Buffer.from(Float32Array.from(numbers).buffer).toString("base64");
 
@@ -24,6 +24,11 @@ function block(from, to, track = "loss", fields = 4) {
   for (let r = 0; r < 2; r++) for (let f = 0; f < fields; f++) for (let k = from; k < to; k++) values.push(100 * r + 10 * f + k);
   return { track, from, to, b64: b64(values) };
 }
+
+test("decodeCoarse reads the upper halves of float32, NaN included", () => {
+  const halves = Uint16Array.from([0x3fc0, 0xc000, 0x7fc0]);
+  assert.deepEqual([...decodeCoarse(Buffer.from(halves.buffer).toString("base64"))], [1.5, -2, NaN]);
+});
 
 test("decode reads little-endian float32, NaN included", () => {
   assert.deepEqual([...decode(b64([1.5, NaN, -2]))], [1.5, NaN, -2]);
