@@ -307,7 +307,7 @@ def test_all_messages_together_are_the_race_whatever_is_acknowledged(
     inline: Races, monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     """Messages are lost, come twice or are overtaken; answers are old, wrong or nonsense."""
-    for name in ("SLICE_SECONDS", "FIRST_SLICE_SECONDS"):
+    for name in ("SLICE_SECONDS", "LONE_SLICE_SECONDS", "FIRST_SLICE_SECONDS"):
         monkeypatch.setattr(limits, name, 0.0)  # the smallest slices, always the same ones
     chance, shown = random.Random(seed), QUICK.with_config(replace(QUICK.config, steps=120))
     session, screen, seen = Session(write(shown)), Screen(), []

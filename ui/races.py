@@ -108,8 +108,7 @@ class Races:
             race.waiting = self._busy() or (not race.step and self._full())
             if race.waiting:
                 return
-            seconds = limits.SLICE_SECONDS if race.step else limits.FIRST_SLICE_SECONDS
-            race.pending = self._submit(worker.train, race.config, race.state, seconds)
+            race.pending = self._submit(worker.train, race.config, race.state, self._slice(race))
             race.pending.add_done_callback(partial(self._trained, race))
 
     def wait(self, race: Race, have: int, seconds: float = limits.WAIT_SECONDS) -> None:
@@ -204,6 +203,15 @@ class Races:
         """Whether as many jobs wait or run as there may be."""
         jobs = sum((race.pending is not None) + (race.timing is not None) for race in self._races.values())
         return jobs >= limits.TRAINING
+
+    def _slice(self, race: Race) -> float:
+        """Seconds that the next slice may take."""
+        if not race.step:
+            return limits.FIRST_SLICE_SECONDS
+        # The second slice is trained while the browser draws the first, which it should not be slow at.
+        begun = race.step > race.config.steps / 20
+        alone = all(other.pending is None for other in self._races.values())
+        return limits.LONE_SLICE_SECONDS if begun and alone else limits.SLICE_SECONDS
 
     def _full(self) -> bool:
         """Whether the races that are under way take all the room there is."""
