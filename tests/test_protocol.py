@@ -245,7 +245,9 @@ def test_the_first_message_introduces_the_race_and_begins_with_its_first_sample(
     assert message["problem"] is None
 
 
-def test_an_acknowledgement_brings_the_following_samples_only(inline: Races) -> None:
+def test_an_acknowledgement_brings_the_following_samples_only(inline: Races, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SLICE_SECONDS", "LONE_SLICE_SECONDS"):
+        monkeypatch.setattr(limits, name, 0.005)
     session, screen = Session(write(QUICK)), Screen()
     screen.take(session.message)
     for _ in range(3):

@@ -182,7 +182,7 @@ def test_the_first_slice_is_short_and_the_later_ones_are_bounded() -> None:
         pool.ask(pool.open(small()))
         asked.append(pool.queue[0][2][-1])
         pool.work()
-    assert asked == [limits.FIRST_SLICE_SECONDS, limits.SLICE_SECONDS, limits.SLICE_SECONDS]
+    assert asked == [limits.FIRST_SLICE_SECONDS, limits.SLICE_SECONDS, limits.LONE_SLICE_SECONDS]
 
 
 def test_leaving_takes_back_what_has_not_begun() -> None:
