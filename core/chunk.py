@@ -78,7 +78,7 @@ class _Context:
     def gradient(self, at: Tensor, rows: Tensor | slice | None = None) -> tuple[Tensor, Tensor]:
         chunk, block = self._chunk, self._block
         asked = slice(None) if rows is None else rows
-        chunk.evaluations[block.rows][asked] += chunk.active.squeeze(1)[block.rows][asked]
+        chunk.evaluations[block.rows][asked] += chunk.alive[block.rows][asked]
         loss, gradient = chunk.plan.task.loss_and_grad(at, self._batch.rows(block.rows).rows(asked))
         scale = None if chunk.gradient_scale is None else chunk.gradient_scale[block.rows][asked]
         return loss, shaped(gradient, scale, block.settings.clip[asked] if chunk.clips else None)
@@ -145,7 +145,7 @@ class Chunk:
         self.evaluations = state.evaluations[rows].clone()
         self.stopped, self.reason = state.stopped[rows].clone(), state.reason[rows].clone()
         self.active = (self.stopped < 0).unsqueeze(1)  # [R, 1]
-        self.any_stopped = not bool(self.active.all())
+        self._look_who_runs()
         self.unit = self.p.new_ones(1)
         self.gradient_scale: Tensor | None = None
         self.blocks = [
@@ -171,16 +171,20 @@ class Chunk:
                 next(schedule)
             for edit in self.plan.edits.get(t, ()):
                 self._edit(edit)
-            if self.active.any():
+            if self.any_running:
                 self._step(t)
             else:
                 self._rest(t)
+
+    def _look_who_runs(self) -> None:
+        self.alive = self.active.squeeze(1)  # [R]
+        self.any_stopped, self.any_running = not bool(self.alive.all()), bool(self.alive.any())
 
     def _step(self, t: int) -> None:
         config, task = self.plan.config, self.plan.task
         batch = task.batch(self.seeds, t, config.batch, self.p)
         loss, gradient = task.loss_and_grad(self._at(lambda rule: rule.gradient_point), batch)
-        self.evaluations += self.active.squeeze(1)
+        self.evaluations += self.alive
         limit = join([block.settings.clip for block in self.blocks]) if self.clips else None
         used = shaped(gradient, self.gradient_scale, limit)
         before = [block.slots for block in self.blocks]
@@ -236,11 +240,11 @@ class Chunk:
     def _freeze(self, step: int, new: Tensor, loss: Tensor, before: list[SimpleNamespace]) -> tuple[Tensor, Tensor]:
         """Put diverged rows back to their last finite values, for good; their loss is NaN from this step on."""
         finite_loss, finite_new = torch.isfinite(loss), torch.isfinite(new).all(dim=1)
-        failed = self.active.squeeze(1) & ~(finite_loss & finite_new)
+        failed = self.alive & ~(finite_loss & finite_new)
         self.stopped[failed] = step
         self.reason[failed] = torch.where(finite_loss, WEIGHTS_NOT_FINITE, LOSS_NOT_FINITE)[failed]
         self.active = self.active & ~failed.unsqueeze(1)
-        self.any_stopped = not bool(self.active.all())
+        self._look_who_runs()
         for block, old in zip(self.blocks, before, strict=True):
             keep = self.active[block.rows]
             block.slots = SimpleNamespace(
@@ -249,10 +253,10 @@ class Chunk:
                     for name, slot in vars(block.slots).items()
                 }
             )
-        return torch.where(self.active, new, self.p), torch.where(self.active.squeeze(1), loss, math.nan)
+        return torch.where(self.active, new, self.p), torch.where(self.alive, loss, math.nan)
 
     def _probe(self, step: int, gradient: Tensor, new: Tensor) -> None:
-        layout, rows = self.plan.task.layout, self.active.squeeze(1)
+        layout, rows = self.plan.task.layout, self.alive
         look = Look(gradient, self.p, new, self.first_guess, self.evaluations, layout, self._memory, self._trace)
         found = {}
         for name in self.recording.names:
@@ -282,7 +286,7 @@ class Chunk:
 
     def _evaluate(self, step: int) -> None:
         """Losses and accuracies on whole parts of the data; on the test part after the last step only."""
-        task, alive = self.plan.task, self.active.squeeze(1)
+        task, alive = self.plan.task, self.alive
         p = self._at(lambda rule: rule.eval_params)
         found: dict[str, Tensor] = {}
         for part in task.parts:
@@ -299,6 +303,6 @@ class Chunk:
         settings = dict(edit.what.settings)
         for block in self.blocks:
             mine = torch.tensor([racer == edit.racer for racer in block.racers], device=self.p.device)
-            rows = (mine & self.active.squeeze(1)[block.rows]).nonzero().squeeze(1)
+            rows = (mine & self.alive[block.rows]).nonzero().squeeze(1)
             if len(rows):
                 EDITS[edit.what.name].apply(_EditRows(self, block, rows), **settings)

@@ -111,7 +111,7 @@ class DenseClassifier(Task):
         """From a layer's sums `[R, H, B]` to the outputs of this and each later layer, the last being the logits."""
         if layer == len(self.widths) - 1:
             return [z]
-        output, after = z.relu(), layer + 1
+        output, after = z.relu_(), layer + 1
         z = torch.baddbmm(views[f"b{after}"], views[f"W{after}"], output)
         return [output, *self._onwards(views, z, after)]
 
