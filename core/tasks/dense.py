@@ -83,7 +83,7 @@ class DenseClassifier(Task):
             if layer > 1:
                 signal = torch.bmm(views[f"W{layer}"].transpose(1, 2), signal)
                 # What passed the ReLU passes: 4 to 7 times faster than `signal * (activation > 0)`.
-                signal = torch.ops.aten.threshold_backward(signal, activations[layer - 1], 0)
+                torch.ops.aten.threshold_backward.grad_input(signal, activations[layer - 1], 0, grad_input=signal)
         return loss, self.layout.flat(reversed(gradients))
 
     def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
