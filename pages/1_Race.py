@@ -269,8 +269,8 @@ def chart() -> None:
         # The whole rerun carries the address that the browser had when it asked, not the one that was written since.
         put(address=st.query_params.to_dict())
         st.rerun()
-    address()
     live.chart(CHART, now.shown, pulled, viewed, now.held, now.scene)
+    address()
 
 
 @st.fragment
