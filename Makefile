@@ -60,7 +60,7 @@ format: setup-dev
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-bench: setup
+bench: setup-dev
 	$(PY) -m benchmarks.run
 
 tune: setup
