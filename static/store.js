@@ -167,7 +167,7 @@ export class Store {
 }
 
 function evaluationsRow(probe, index) {
-  return probe ? (probe.row(index, "evaluations.mid") ?? probe.row(index, "evaluations")) : null;
+  return probe ? probe.row(index, "evaluations") : null;
 }
 
 /** A racer that has diverged evaluates no more: its row ends in NaN. */

@@ -6,7 +6,6 @@ for _library in ("OMP", "MKL", "OPENBLAS"):  # read when torch and numpy are loa
     os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
 
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,19 +18,9 @@ import pytest
 import torch
 from playwright.sync_api import Browser, BrowserContext, Page, WebSocket, sync_playwright
 
-torch.set_num_threads(1)
+from benchmarks.served import CHROMIUM_FLAGS, CHROMIUM_NAMES, ROOT, free_port
 
-ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM_FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,9 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The app, served on a free loopback port: its address, without a slash at the end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     address = f"http://127.0.0.1:{port}"
     log = tmp_path_factory.mktemp("server") / "log.txt"
     command = [sys.executable, "-m", "streamlit", "run", "serve.py"]

@@ -29,7 +29,7 @@ def card(slot: int, racer: Racer, generation: int, changed: Changed, *, accuracy
     """Draw the card; `changed(slot, what, value)` is told of every change.
 
     `what` is a setting of the rule, "schedule.…", "reset", "reset_every", "rule", or one of the actions "duplicate",
-    "remove", "defaults" and "only".
+    "remove" and "defaults".
     """
 
     def key(what: str) -> str:

@@ -62,10 +62,14 @@ def charts_for(task: Task) -> list[Chart]:
     return found if have["data"] else sorted(found, key=lambda chart: chart.id != "distance")
 
 
+def _stride(config: Config) -> int:
+    """Steps between two samples of the loss."""
+    return -(-config.steps // LOSS_SAMPLES)
+
+
 def loss_steps(config: Config) -> list[int]:
     """The steps whose loss travels to the browser: all, or evenly spaced ones that end with the last."""
-    stride = -(-config.steps // LOSS_SAMPLES)
-    return list(range(config.steps, 0, -stride))[::-1]
+    return list(range(config.steps, 0, -_stride(config)))[::-1]
 
 
 def track_steps(config: Config) -> dict[str, list[int]]:
@@ -193,7 +197,7 @@ def _stack(lines: list[Array], racers: int) -> Array:
 
 
 def _loss(config: Config, records: Records, stopped: Array) -> Array:
-    stride = -(-config.steps // LOSS_SAMPLES)
+    stride = _stride(config)
     steps = np.arange(records.first + 1, records.first + len(records.loss) + 1)
     sampled = (config.steps - steps) % stride == 0
     loss = np.median(counted(by_racer(config, records.loss), stopped), axis=-1)  # [n, racers]
@@ -234,7 +238,7 @@ def _probes(config: Config, records: Records, stopped: Array) -> Array:
 
 def _verdicts(config: Config, records: Records, task: Task) -> list[tuple[int, str, str]]:
     """Headline and detail at each evaluation: seeds paired, on the smoothed training loss and on validation."""
-    names, told = labels(config), []
+    names, setting, told = labels(config), setting_of(config), []
     bound = by_racer(config, records.bound)
     stopped = by_racer(config, records.stopped)
     smooth = by_racer(config, records.smooth)
@@ -251,7 +255,7 @@ def _verdicts(config: Config, records: Records, task: Task) -> list[tuple[int, s
         headline, detail = race_words(
             names, verdict(now), validation, step=step, steps=config.steps, seeds=len(config.seeds),
             loss_name="training loss" if task.parts else "loss",
-            marks=_troubles(config, names, now, gone, stopped, bound, records), setting=setting_of(config),
+            marks=_troubles(config, names, now, gone, stopped, bound, records), setting=setting,
         )  # fmt: skip
         told.append((int(step), headline, detail))
     return told

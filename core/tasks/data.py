@@ -70,7 +70,9 @@ def batch_indices(seeds: tuple[int, ...], step: int, count: int, size: int, devi
     return epoch_table(seeds, epoch, count, size, device)[position]
 
 
-def split(inputs: Floats, labels: Ints, *, validation: float, test: float) -> dict[str, tuple[Floats, Ints]]:
+def split(
+    inputs: Floats, labels: Ints, *, validation: float = 0.2, test: float = 0.2
+) -> dict[str, tuple[Floats, Ints]]:
     """Stratified train, validation and test parts, always the same ones."""
     from sklearn.model_selection import train_test_split  # here, because its import costs most of a second
 

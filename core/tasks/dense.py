@@ -126,7 +126,7 @@ def digits(width: int, depth: int) -> DenseClassifier:
     from sklearn.datasets import load_digits  # here, because its import costs most of a second
 
     images = load_digits()
-    parts = split(images.data / 16, images.target, validation=0.2, test=0.2)
+    parts = split(images.data / 16, images.target)
     return DenseClassifier(Examples(parts, 10), [width] * depth, "1,797 real images of handwritten digits")
 
 
@@ -135,7 +135,7 @@ def moons(width: int, depth: int, noise: float) -> DenseClassifier:
     from sklearn.datasets import make_moons
 
     x, y = make_moons(1000, noise=noise, random_state=0)
-    return DenseClassifier(Examples(_thirds(x, y), 2), [width] * depth, "two interleaved half moons of points")
+    return DenseClassifier(Examples(split(x, y), 2), [width] * depth, "two interleaved half moons of points")
 
 
 def spirals(width: int, depth: int, noise: float) -> DenseClassifier:
@@ -145,8 +145,4 @@ def spirals(width: int, depth: int, noise: float) -> DenseClassifier:
     radius = np.sqrt(rng.uniform(0.02, 1, 1000))
     angle = 3 * math.pi * radius + math.pi * y
     x = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) + rng.normal(0, noise, (1000, 2))
-    return DenseClassifier(Examples(_thirds(x, y), 2), [width] * depth, "two spirals of points, wound into each other")
-
-
-def _thirds(x: np.ndarray, y: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    return split(x, y, validation=0.2, test=0.2)
+    return DenseClassifier(Examples(split(x, y), 2), [width] * depth, "two spirals of points, wound into each other")
