@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from core import race, racer
+from core import SCHEDULES, race, racer
+from core.config import Choice
 from ui import limits
 from ui.scenario import Scenario, default, read, scenario, write
 
@@ -308,10 +309,15 @@ def test_presets_and_popovers(page: OpenPage, console_errors: list[str]) -> None
     factor = opened.get_by_role("slider", name="Decay factor")
     expect(factor).to_be_visible(timeout=PATIENCE)
     factor.focus()
-    before = shown_by(opened).config.racers[2].schedule
-    assert before.name == "step"
+
+    def schedule() -> Choice:
+        return shown_by(opened).config.racers[2].schedule
+
+    opened.wait_for_url(lambda url: schedule().name == "step", timeout=PATIENCE)
+    stops = SCHEDULES["step"].hypers[0].stops()
+    wanted = stops[stops.index(schedule().get("factor")) + 2]
     for _ in range(2):  # the popover stays open, and the slider keeps the focus
         factor.press("ArrowRight")
     expect(factor).to_be_visible(timeout=PATIENCE)
-    opened.wait_for_url(lambda url: shown_by(opened).config.racers[2].schedule != before, timeout=PATIENCE)
+    opened.wait_for_url(lambda url: schedule().get("factor") == wanted, timeout=PATIENCE)
     assert until(opened, f'd.run === "{shown_by(opened).config.key()}"')["blank"] == "0" and console_errors == []
