@@ -314,7 +314,8 @@ def test_presets_and_popovers(page: OpenPage, console_errors: list[str]) -> None
         return shown_by(opened).config.racers[2].schedule
 
     opened.wait_for_url(lambda url: schedule().name == "step", timeout=PATIENCE)
-    stops = SCHEDULES["step"].hypers[0].stops()
+    hyper = SCHEDULES["step"].hypers[0]
+    stops = hyper.stops(hyper.default)
     wanted = stops[stops.index(schedule().get("factor")) + 2]
     for _ in range(2):  # the popover stays open, and the slider keeps the focus
         factor.press("ArrowRight")
