@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from types import SimpleNamespace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from core.config import Edit
 from core.edits import EDITS
-from core.optimizers import RULES, Rule
+from core.optimizers import RULES
+from core.optimizers.base import Rule
 from core.plan import Plan, Settings, fresh, settings_of
 from core.probes import PROBES, Look
-from core.state import LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE, Recording, State
+from core.reactions import Reaction
+from core.state import LOSS_NOT_FINITE, OPTIMIZER_FAILED, WEIGHTS_NOT_FINITE, Recording, State
 from core.tasks import Batch
 
 Samples = list[tuple[int, dict[str, Tensor]]]  # (step, {name: [R]})
@@ -39,6 +43,7 @@ class Block:
         self.declared = self.rule.slots_for(self.layout)
         self.settings = settings_of(plan.config, self.racers, self.rule, state.params)
         self.slots = SimpleNamespace(**{name: slot[inside] for name, slot in state.slots[rule].items()})
+        self.guest = self.rule.guest(state.sealed[rule][inside]) if self.rule.guest else None
         names = [slot.name for slot in self.declared]
         self.trace: dict[str, Tensor] = {}
         # One tensor of all ages, so that a step adds 1 once; the attributes are views into it. Each age has a twin that
@@ -73,15 +78,33 @@ class _Context:
     def __init__(self, chunk: Chunk, block: Block, g: Tensor, loss: Tensor, batch: Batch):
         self.p, self.g, self.loss = chunk.p[block.rows], g[block.rows], loss[block.rows]
         self.layout, self.step, self.seeds = chunk.plan.task.layout, batch.step, chunk.seeds[block.rows]
+        self.steps, self.guest = chunk.plan.config.steps, block.guest
         self._chunk, self._block, self._batch = chunk, block, batch
 
-    def gradient(self, at: Tensor, rows: Tensor | slice | None = None) -> tuple[Tensor, Tensor]:
-        chunk, block = self._chunk, self._block
+    def gradient(self, at: Tensor, rows: Tensor | slice | None = None, *, drawn: bool = False) -> tuple[Tensor, Tensor]:
+        chunk, block, task = self._chunk, self._block, self._chunk.plan.task
         asked = slice(None) if rows is None else rows
         chunk.evaluations[block.rows][asked] += chunk.alive[block.rows][asked]
-        loss, gradient = chunk.plan.task.loss_and_grad(at, self._batch.rows(block.rows).rows(asked))
+        batch = self._batch.rows(block.rows).rows(asked)
+        if drawn:
+            batch = task.draw_labels(
+                at, batch, [self.seeds[int(row)] for row in np.arange(len(self.seeds))[_index(asked)]]
+            )
+        loss, gradient = task.loss_and_grad(at, batch)
         scale = None if chunk.gradient_scale is None else chunk.gradient_scale[block.rows][asked]
         return loss, shaped(gradient, scale, block.settings.clip[asked] if chunk.clips else None)
+
+    def but(self, *, g: Tensor) -> _Context:
+        other = copy(self)
+        other.g = g
+        return other
+
+    def fail(self, row: int, words: str) -> None:
+        self._chunk.failures[self._block.rows.start + row] = words
+
+
+def _index(rows: Tensor | slice) -> NDArray[np.int64] | slice:
+    return rows if isinstance(rows, slice) else rows.cpu().numpy()
 
 
 def shaped(gradient: Tensor, scale: Tensor | None, limit: Tensor | None) -> Tensor:
@@ -154,6 +177,9 @@ class Chunk:
             if home.start < rows.stop and home.stop > rows.start
         ]
         self.clips = any(block.settings.uses("clip") for block in self.blocks)
+        self.reactions = [Reaction(plan, state, name, rows) for name in state.reacting]
+        self.cuts = state.cuts[rows].clone()
+        self.failures: dict[int, str] = {}  # rows of the chunk whose optimizer gave up, and why
         self.smooth = state.smooth[rows]
         self.losses: list[Tensor] = []
         self.averages: list[Tensor] = []
@@ -169,6 +195,8 @@ class Chunk:
         for t in range(self.first, self.first + count):
             for schedule in schedules:
                 next(schedule)
+            for reaction in self.reactions:
+                self._scale_rates(reaction)
             for edit in self.plan.edits.get(t, ()):
                 self._edit(edit)
             if self.any_running:
@@ -191,14 +219,35 @@ class Chunk:
         new = task.project(join([self._update(block, used, loss, batch) for block in self.blocks]))
         self.gradient_scale = None
         # One number tells whether anything at all stopped being finite; only then is it asked which row.
-        if self.any_stopped or not math.isfinite(new.sum().item() + loss.sum().item()):
+        if self.any_stopped or self.failures or not math.isfinite(new.sum().item() + loss.sum().item()):
             new, loss = self._freeze(t + 1, new, loss, before)
         self._note(loss)
         if self.recording.probe_at(t + 1, config.steps):
             self._probe(t + 1, gradient, new)
         self.p = new
+        for reaction in self.reactions:
+            self._react(reaction, t + 1)
         if self.recording.evaluate_at(t + 1, config.steps):
             self._evaluate(t + 1)
+
+    def _scale_rates(self, reaction: Reaction) -> None:
+        for block in self.blocks:
+            block.settings.lr = block.settings.lr * reaction.scale[block.rows].to(block.settings.lr)
+
+    def _react(self, reaction: Reaction, step: int) -> None:
+        """Show the schedule the loss after so many steps; where it cuts the rate, a racer may forget."""
+        cut = reaction.after(self.smooth / (1 - self.plan.task.smoothing**step), self.alive)
+        if not bool(cut.any()):
+            return
+        first_free = (self.cuts >= 0).sum(1, keepdim=True).clamp(max=self.cuts.shape[1] - 1)
+        self.cuts = torch.where(cut.unsqueeze(1), self.cuts.scatter(1, first_free, step), self.cuts)
+        for block in self.blocks:
+            for racer in set(block.racers):
+                contender = self.plan.config.racers[racer]
+                mine = torch.tensor([racer == other for other in block.racers], device=self.p.device)
+                rows = (mine & cut[block.rows]).nonzero().squeeze(1)
+                if contender.resets_with_rate and len(rows):
+                    EDITS["reset"].apply(_EditRows(self, block, rows), what=contender.reset.what)
 
     def _rest(self, t: int) -> None:
         """A step of a chunk whose rows have all diverged: nothing is computed, and NaN recorded."""
@@ -240,9 +289,12 @@ class Chunk:
     def _freeze(self, step: int, new: Tensor, loss: Tensor, before: list[SimpleNamespace]) -> tuple[Tensor, Tensor]:
         """Put diverged rows back to their last finite values, for good; their loss is NaN from this step on."""
         finite_loss, finite_new = torch.isfinite(loss), torch.isfinite(new).all(dim=1)
-        failed = self.alive & ~(finite_loss & finite_new)
+        gave_up = torch.zeros_like(self.alive)
+        gave_up[list(self.failures)] = True
+        failed = self.alive & (gave_up | ~(finite_loss & finite_new))
+        reason = torch.where(finite_loss, torch.where(gave_up, OPTIMIZER_FAILED, WEIGHTS_NOT_FINITE), LOSS_NOT_FINITE)
         self.stopped[failed] = step
-        self.reason[failed] = torch.where(finite_loss, WEIGHTS_NOT_FINITE, LOSS_NOT_FINITE)[failed]
+        self.reason[failed] = reason[failed]
         self.active = self.active & ~failed.unsqueeze(1)
         self._look_who_runs()
         for block, old in zip(self.blocks, before, strict=True):
@@ -257,7 +309,8 @@ class Chunk:
 
     def _probe(self, step: int, gradient: Tensor, new: Tensor) -> None:
         layout, rows = self.plan.task.layout, self.alive
-        look = Look(gradient, self.p, new, self.first_guess, self.evaluations, layout, self._memory, self._trace)
+        rate = join([block.settings.lr for block in self.blocks]).squeeze(1)
+        look = Look(gradient, self.p, new, self.first_guess, self.evaluations, rate, layout, self._memory, self._trace)
         found = {}
         for name in self.recording.names:
             value = PROBES[name](look)
@@ -288,15 +341,28 @@ class Chunk:
         """Losses and accuracies on whole parts of the data; on the test part after the last step only."""
         task, alive = self.plan.task, self.alive
         p = self._at(lambda rule: rule.eval_params)
-        found: dict[str, Tensor] = {}
-        for part in task.parts:
-            if part != "test":
-                found |= {f"{part}_{name}": value for name, value in task.evaluate(p, part).items()}
-            elif step == self.plan.config.steps:
-                self.test = {name: torch.where(alive, v, math.nan) for name, v in task.evaluate(p, part).items()}
-        if not task.parts:
-            found["train_loss"] = task.loss(p, task.batch(self.seeds, step, self.plan.config.batch, p))
+        found = self._losses(p, slice(None), step)
+        if "test" in task.parts and step == self.plan.config.steps:
+            self.test = {name: torch.where(alive, v, math.nan) for name, v in task.evaluate(p, "test").items()}
+        if self.plan.averages:
+            found |= self._raw(step, found)
         self.evals.append((step, {name: torch.where(alive, value, math.nan) for name, value in found.items()}))
+
+    def _losses(self, p: Tensor, rows: slice, step: int) -> dict[str, Tensor]:
+        """Losses and accuracies of some rows at weights p, by part of the data; of a function, its loss."""
+        task = self.plan.task
+        if not task.parts:
+            return {"train_loss": task.loss(p, task.batch(self.seeds[rows], step, self.plan.config.batch, p))}
+        seen = [part for part in task.parts if part != "test"]
+        return {f"{part}_{name}": value for part in seen for name, value in task.evaluate(p, part).items()}
+
+    def _raw(self, step: int, names: Iterable[str]) -> dict[str, Tensor]:
+        """The same at the stored weights, `raw_…`, for rows whose loss is reported elsewhere; NaN for the others."""
+        found = {f"raw_{name}": self.p.new_full((len(self.p),), math.nan) for name in names}
+        for block in [block for block in self.blocks if block.rule.eval_params]:
+            for name, value in self._losses(self.p[block.rows], block.rows, step).items():
+                found[f"raw_{name}"][block.rows] = value
+        return found
 
     def _edit(self, edit: Edit) -> None:
         """Do it to the racer's rows, those that have diverged left out: they are frozen for good."""

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.edits import EDITS, MOMENTS
-from core.optimizers import RULES, Rule
-from core.schedules import SCHEDULES
+from core.optimizers import RULES
+from core.optimizers.base import Rule
+from core.schedules import SCHEDULES, Schedule
 from core.spec import Hyper, complete, is_number
 from core.tasks import TASKS, Task, build
 
@@ -50,6 +51,10 @@ class Choice:
         return dict(self.settings)[setting]
 
 
+CONSTANT = Choice("constant", complete(SCHEDULES["constant"].hypers, {}, "constant"))
+MOMENTA = ("momentum", "beta1")  # what a schedule calls a rule's momentum
+
+
 @dataclass(frozen=True)
 class Reset:
     """When the optimizer forgets: `what` is "nothing", "m", "v" or "all".
@@ -78,8 +83,8 @@ class Racer:
     reset: Reset = Reset()
 
     def __post_init__(self) -> None:
-        _one_of("optimizer", self.rule, RULES)
-        object.__setattr__(self, "settings", complete(RULES[self.rule].hypers, dict(self.settings), self.rule))
+        hypers = RULES.find(self.rule).hypers
+        object.__setattr__(self, "settings", complete(hypers, dict(self.settings), self.rule))
 
     def get(self, setting: str) -> Any:
         """The value of one setting of the rule."""
@@ -97,11 +102,27 @@ class Racer:
     @property
     def schedule(self) -> Choice:
         """The schedule of the learning rate."""
-        return dict(self.schedules).get("lr", Choice("constant"))
+        return dict(self.schedules).get("lr", CONSTANT)
+
+    @property
+    def moved(self) -> dict[str, tuple[Schedule, Choice, bool]]:
+        """The settings that change over time: the schedule of each, and whether it is the rate's own or the momentum
+        that goes with it.
+        """
+        found = {setting: (SCHEDULES[choice.name], choice, False) for setting, choice in self.schedules}
+        if SCHEDULES[self.schedule.name].momentum:
+            with_rate = {name for name in MOMENTA if name in dict(self.settings)} - set(found)
+            found |= {name: (SCHEDULES[self.schedule.name], self.schedule, True) for name in with_rate}
+        return found
 
     def decays(self, steps: int) -> tuple[int, ...]:
-        """The steps at which the learning rate is cut, in a run of so many steps."""
-        return SCHEDULES[self.schedule.name].decays(steps, **dict(self.schedule.settings))
+        """The steps at which the learning rate is cut in a run of so many, as far as they are known before it."""
+        return SCHEDULES[self.schedule.name].cuts(steps, dict(self.schedule.settings))
+
+    @property
+    def resets_with_rate(self) -> bool:
+        """Whether it forgets when its schedule cuts the rate."""
+        return self.reset.what != "nothing" and not self.reset.every
 
     def resets(self, steps: int) -> tuple[int, ...]:
         """The steps at which the optimizer forgets."""
@@ -141,7 +162,11 @@ class Config:
             raise ValueError("A race needs at least one racer.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds are {self.seeds!r}, but must be different whole numbers of at least 0.")
-        examples = self.build_task().examples
+        task = self.build_task()
+        for contender in self.racers:
+            if problem := refusal(contender.spec, task, self.batch):
+                raise ValueError(problem)
+        examples = task.examples
         if examples is not None and self.batch > examples:
             raise ValueError(f"batch is {self.batch}, but must be at most {examples}, the size of the training data.")
         for edit in self.edits:
@@ -181,16 +206,14 @@ class Config:
         for edit in self.edits:
             if edit.racer == racer and edit.what.name == "set" and edit.what.get("setting") == setting:
                 base[t >= edit.step] = edit.what.get("value")
-        schedule = dict(chosen.schedules).get(setting)
-        if schedule is None:
+        if setting not in chosen.moved:
             return base
-        return SCHEDULES[schedule.name].values(base, t, self.steps, **dict(schedule.settings))
+        entry, schedule, momentum = chosen.moved[setting]
+        return entry.at(base, t, self.steps, dict(schedule.settings), momentum)
 
     def changing(self) -> set[str]:
         """The settings that are not the same at all steps, for some racer."""
-        scheduled = {
-            setting for racer in self.racers for setting, schedule in racer.schedules if schedule.name != "constant"
-        }
+        scheduled = {setting for racer in self.racers for setting in racer.moved}
         return scheduled | {edit.what.get("setting") for edit in self.edits if edit.what.name == "set"}
 
     def to_json(self) -> str:
@@ -260,19 +283,32 @@ def racer(
     Raises:
         ValueError: unknown rule, setting or schedule, or a value outside its domain; the message names it.
     """
-    _one_of("optimizer", rule, RULES)
-    hypers = RULES[rule].hypers
+    hypers = RULES.find(rule).hypers
     chosen = dict(schedules or {})
     if schedule is not None:
         chosen["lr"] = (schedule, {}) if isinstance(schedule, str) else schedule
-    for setting in chosen:
+    for setting, which in chosen.items():
         _one_of("scheduled setting", setting, [hyper.name for hyper in hypers])
+        if setting != "lr" and which[0] in SCHEDULES and SCHEDULES[which[0]].react:
+            raise ValueError(f"The schedule {which[0]!r} is one of the learning rate, not of {setting}.")
     return Racer(
         rule,
         tuple(settings.items()),
-        tuple((setting, _schedule(*which)) for setting, which in chosen.items() if which[0] != "constant"),
+        tuple((setting, made) for setting, which in chosen.items() if (made := _schedule(*which)) != CONSTANT),
         reset,
     )
+
+
+def refusal(rule: Rule, task: Task, batch: int) -> str:
+    """Why this rule cannot be raced on this task with this batch size, in one sentence; "" where it can."""
+    if rule.full_batch and task.examples is not None and batch < task.examples:
+        return (
+            f"{rule.label} needs all of the data in every step: batch is {batch}, but must be {task.examples}, "
+            "the size of the training data."
+        )
+    if rule.draws_labels and not task.draws_labels:
+        return f"{rule.label} draws labels from the network's own predictions, and this problem has no classes."
+    return ""
 
 
 def edit(step: int, racer: int, what: str, /, **settings: object) -> Edit:

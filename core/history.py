@@ -36,6 +36,7 @@ class History:
     stopped: NDArray[np.int64]  # [racers, seeds]
     reason: NDArray[np.int64]  # [racers, seeds]
     blown: NDArray[np.int64]  # [racers, seeds]
+    words: dict[int, str]  # row -> what an optimizer that failed said
 
     @staticmethod
     def of(config: Config, records: Sequence[Records]) -> History:
@@ -58,12 +59,16 @@ class History:
             tables([r.evals for r in records]),
             {name: by_racer(config, values) for name, values in test.items()},
             by_racer(config, last.stopped), by_racer(config, last.reason), by_racer(config, last.blown),
+            last.words,
         )  # fmt: skip
 
     def why_stopped(self, racer: int, seed: int) -> str:
         """One sentence on a diverged run, "" for one that did not."""
         step = self.stopped[racer, seed]
-        return "" if step < 0 else f"stopped at step {step}: {REASONS[int(self.reason[racer, seed])]}"
+        if step < 0:
+            return ""
+        words = self.words.get(racer * len(self.config.seeds) + seed)
+        return f"stopped at step {step}: {REASONS[int(self.reason[racer, seed])]}" + (f" ({words})" if words else "")
 
 
 def by_racer(config: Config, values: NDArray[T]) -> NDArray[T]:

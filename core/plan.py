@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.config import Config, Edit
-from core.optimizers import RULES, Rule, Slot
+from core.optimizers import RULES
+from core.optimizers.base import Rule, Slot
 from core.spec import Layout
 from core.tasks import Task
 
@@ -35,6 +36,7 @@ class Plan:
     chunks: tuple[slice, ...]
     edits: dict[int, list[Edit]]
     changing: frozenset[str]
+    averages: bool  # whether some rule reports its loss at other weights than are stored
 
     def racers(self, rows: slice) -> tuple[int, ...]:
         """The racer of each of these table rows."""
@@ -48,8 +50,7 @@ class Plan:
 @lru_cache(maxsize=64)
 def plan_of(config: Config) -> Plan:
     """The config's plan; made once."""
-    names = list(RULES)
-    by_rule = sorted(range(len(config.racers)), key=lambda index: names.index(config.racers[index].rule))
+    by_rule = sorted(range(len(config.racers)), key=lambda index: RULES.place(config.racers[index].rule))
     seeds = len(config.seeds)
     config_row = np.concatenate([np.arange(racer * seeds, (racer + 1) * seeds) for racer in by_rule])
     rule_rows: dict[str, slice] = {}
@@ -61,7 +62,7 @@ def plan_of(config: Config) -> Plan:
         np.argsort(config_row),
         rule_rows,
         tuple(slice(r, min(r + CHUNK_ROWS, config.rows)) for r in range(0, config.rows, CHUNK_ROWS)),
-        config.edits_at(), frozenset(config.changing()),
+        config.edits_at(), frozenset(config.changing()), any(RULES[rule].eval_params for rule in rule_rows),
     )  # fmt: skip
 
 
@@ -72,6 +73,11 @@ class Settings(SimpleNamespace):
 
     def uses(self, name: str) -> bool:
         return name in self.used
+
+    def without(self, name: str) -> Settings:
+        """The same with one setting switched off: 0 in every row."""
+        columns = vars(self) | {name: torch.zeros_like(getattr(self, name)), "used": self.used - {name}}
+        return Settings(**columns)
 
 
 def settings_of(config: Config, racers: Sequence[int], rule: Rule, like: Tensor) -> Settings:

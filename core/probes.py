@@ -29,6 +29,7 @@ class Look:
     after: Tensor
     first_guess: Tensor
     evaluations: Tensor  # [R]
+    rate: Tensor  # [R], the learning rate of this step
     layout: Layout
     memory: Callable[[int, Norm], Tensor]
     trace: Callable[[str, Norm], Tensor]
@@ -51,5 +52,6 @@ PROBES: Mapping[str, Callable[[Look], Tensor]] = {
     "distance": lambda look: norm(look.after - look.first_guess),
     "m": lambda look: look.memory(1, norm),
     "root_v": lambda look: look.memory(2, root_norm),
+    "rate": lambda look: look.rate,
     "evaluations": lambda look: look.evaluations.to(look.before),
 }

@@ -136,10 +136,18 @@ def complete(hypers: Iterable[Hyper], given: Mapping[str, object], owner: str) -
 class Layout:
     """The named tensors of one row: how the P columns of a table are read as matrices and vectors.
 
-    `shapes` maps a name to the shape of one run's tensor; the table's columns hold them flattened, in order.
+    `shapes` maps a name to the shape of one run's tensor; the table's columns hold them flattened, in order. `roles`
+    says what a tensor is in the network, for rules that ask: "hidden", "output" and "embedding" matrices, whose rows
+    are the outputs (an embedding's: the words), and "vector" for biases and gains.
     """
 
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
+    roles: tuple[tuple[str, str], ...] = ()
+
+    def role(self, name: str) -> str:
+        """A tensor's role: as declared, else "matrix" where two of its axes are longer than 1, and "vector"."""
+        shape = dict(self.shapes)[name]
+        return dict(self.roles).get(name, "matrix" if sum(n > 1 for n in shape) > 1 else "vector")
 
     @cached_property
     def sizes(self) -> list[int]:

@@ -11,8 +11,14 @@ from torch import Tensor
 
 from core.probes import PROBES
 
-RUNNING, LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE = 0, 1, 2
-REASONS = {RUNNING: "", LOSS_NOT_FINITE: "its loss is not finite", WEIGHTS_NOT_FINITE: "its weights are not finite"}
+RUNNING, LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE, OPTIMIZER_FAILED = 0, 1, 2, 3
+REASONS = {
+    RUNNING: "",
+    LOSS_NOT_FINITE: "its loss is not finite",
+    WEIGHTS_NOT_FINITE: "its weights are not finite",
+    OPTIMIZER_FAILED: "its optimizer failed",
+}
+CUTS = 12  # of a schedule that reacts, as many are remembered
 
 Array = NDArray[np.float64]
 
@@ -58,6 +64,10 @@ class State:
     first_loss: Tensor  # [R]
     smooth: Tensor  # [R], moving average of the loss after this step, not yet divided by `1 - smoothing^step`
     blown: Tensor  # [R], the first step at which the row was blown up, or -1
+    reacting: dict[str, dict[str, Tensor]]  # [R], the memories of schedules that react, by schedule
+    cuts: Tensor  # [R, CUTS], the first steps of each lower rate of such a schedule, or -1
+    words: dict[int, str]  # row -> what an optimizer that failed said
+    sealed: dict[str, tuple[bytes, ...]]  # by rule, one a row: what a guest optimizer remembers
 
 
 @dataclass(frozen=True)
@@ -76,3 +86,5 @@ class Records:
     reason: NDArray[np.int64]  # [R]
     blown: NDArray[np.int64]  # [R], step or -1
     bound: Array  # [R], the smoothed loss above which a row is blown up
+    cuts: NDArray[np.int64]  # [CUTS, R], when a schedule that reacts has cut the rate, or -1
+    words: dict[int, str]  # row -> what an optimizer that failed said

@@ -19,7 +19,9 @@ from core.chunk import Block, Chunk, Samples, join
 from core.config import Config
 from core.optimizers import RULES
 from core.plan import Plan, fresh, plan_of, settings_of
-from core.state import RECORDING, Array, Recording, Records, State
+from core.reactions import reacting
+from core.schedules import SCHEDULES
+from core.state import CUTS, RECORDING, Array, Recording, Records, State
 
 # MKL rounds a product by where its operands lie in memory, and so a run by its place in the table, unless it is told
 # not to; it reads this at the first product of a process. Measured cost: 0 to 5% of a step.
@@ -53,7 +55,12 @@ def start(config: Config, dtype: torch.dtype = torch.float32, device: str = "cpu
         ages[rule] = {slot.name: params.new_zeros(rows.stop - rows.start, 1) for slot in declared}
     count = torch.zeros(config.rows, dtype=torch.int64, device=device)
     level = torch.zeros(config.rows, dtype=torch.float64, device=device)
-    return State(0, params, params, slots, ages, count, count - 1, count, level, level, count - 1)
+    reactions = {name: {kept: level + value for kept, value in SCHEDULES[name].memory} for name in reacting(config)}
+    sealed = {rule: (b"",) * (rows.stop - rows.start) for rule, rows in plan.rule_rows.items() if RULES[rule].guest}
+    return State(
+        0, params, params, slots, ages, count, count - 1, count, level, level, count - 1,
+        reactions, count.new_full((config.rows, CUTS), -1), {}, sealed,
+    )  # fmt: skip
 
 
 def advance(config: Config, state: State, steps: int, recording: Recording = RECORDING) -> tuple[State, Records]:
@@ -132,6 +139,23 @@ def _collect(plan: Plan, state: State, chunks: list[Chunk], count: int) -> tuple
         first_loss=torch.as_tensor(first_loss[table]).to(state.smooth),
         smooth=join([chunk.smooth for chunk in chunks]),
         blown=torch.as_tensor(blown[table]).to(state.blown),
+        reacting={
+            name: {kept: join([chunk.reactions[i].memory[kept] for chunk in chunks]) for kept in memory}
+            for i, (name, memory) in enumerate(state.reacting.items())
+        },
+        cuts=join([chunk.cuts for chunk in chunks]),
+        words=state.words
+        | {chunk.rows.start + row: words for chunk in chunks for row, words in chunk.failures.items()},
+        sealed={
+            rule: tuple(
+                seal
+                for chunk in chunks
+                for block in chunk.blocks
+                if block.rule.name == rule and block.guest
+                for seal in block.guest.seal()
+            )
+            for rule in state.sealed
+        },
     )
     records = Records(
         first=state.step,
@@ -146,5 +170,7 @@ def _collect(plan: Plan, state: State, chunks: list[Chunk], count: int) -> tuple
         reason=reason.cpu().numpy()[plan.table_row],
         blown=blown,
         bound=bound,
+        cuts=rows([chunk.cuts.T for chunk in chunks]).astype(np.int64),
+        words={int(plan.config_row[row]): words for row, words in after.words.items()},
     )
     return after, records

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from core import Hyper
-from core.optimizers import CLIP, Context, Named, Rule, Slot, Update
+from core.optimizers.base import CLIP, Context, Named, Rule, Slot, Update
 from core.spec import Layout
 
 RATE = Hyper("lr", 0.1, 1e-5, 10.0, log=True, minimum=0.0, open_minimum=True, maximum=1000.0)

@@ -36,7 +36,7 @@ def schedules(draw: st.DrawFn, hyper: Hyper, *, tables: bool = True) -> tuple[st
     """A schedule and its settings; `tables=False` leaves out those that are a list of values."""
 
     def offered(entry: Schedule) -> bool:
-        return tables or not entry.table
+        return (tables or not entry.table) and (hyper.name == "lr" or not entry.react)
 
     entry = draw(st.sampled_from([entry for entry in SCHEDULES.values() if offered(entry)]))
     if entry.table:
@@ -113,5 +113,5 @@ def configs(
 
 def table_rows(config: Config) -> np.ndarray:
     """Which rows of a state are which racer's, `[racers, seeds]`: a state keeps its rows side by side by rule."""
-    order = sorted(range(len(config.racers)), key=lambda i: list(RULES).index(config.racers[i].rule))
+    order = sorted(range(len(config.racers)), key=lambda i: RULES.place(config.racers[i].rule))
     return np.argsort(order)[:, None] * len(config.seeds) + np.arange(len(config.seeds))

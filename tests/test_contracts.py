@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from core import RULES, Config, History, Reset, State, advance, edit, from_function, race, racer, start
-from core.optimizers import Context, Named, Rule, Update
+from core.optimizers.base import Context, Named, Rule, Update
 from tests.rules import LATER, RATE, SHAMPOO_EPS
 from tests.strategies import table_rows
 

@@ -23,6 +23,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ("core.probes",),
     ("core.state",),
     ("core.plan",),
+    ("core.reactions",),
     ("core.chunk",),
     ("core.train",),
     ("core.history",),
@@ -33,7 +34,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ("app", "serve"),
 )
 # Families, whose members may import each other; no circle, which is tested for all.
-FAMILIES = ("core.tasks", "ui")
+FAMILIES = ("core.optimizers", "core.tasks", "ui")
 
 # Third parties that must not be imported in a part of the project.
 FORBIDDEN = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.config import EVERY, Choice, Racer
+from core.config import EVERY, Racer
 from core.optimizers import RULES
 from core.schedules import SCHEDULES
 from ui.controls import choice, setting
@@ -108,7 +108,7 @@ def _plan_controls(racer: Racer, key: Callable[[str], str], tell: Callable[..., 
     choice("When", "reset_when", when, 0 if racer.reset.every == 0 else EVERY.default, key("reset_when"), tell)
     if racer.reset.every:
         setting(EVERY, racer.reset.every, key("reset_every"), lambda _, value: tell("reset_every", value))
-    elif racer.schedule == Choice("constant"):
+    elif racer.schedule.name == "constant":
         st.caption("The rate is constant: there is no decay, so nothing is forgotten.")
 
 

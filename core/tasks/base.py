@@ -51,6 +51,7 @@ class Task:
     network = ""  # the model in words
     about = ""  # the problem in one sentence
     seed_meaning = "initial weights and data order"
+    draws_labels = False  # whether `draw_labels` can be asked for
 
     def initial(self, seeds: Sequence[int], like: Tensor, draw: int = 0) -> Tensor:
         """Initial weights `[len(seeds), P]`, independent for each seed and each `draw` of it."""
@@ -71,6 +72,13 @@ class Task:
             loss = self.loss(leaf, batch)
             (gradient,) = torch.autograd.grad(loss.sum(), leaf)
         return loss.detach(), gradient
+
+    def draw_labels(self, p: Tensor, batch: Batch, seeds: Sequence[int]) -> Batch:
+        """The same inputs with labels drawn from the network's own predictions at p, one draw for each seed and step.
+
+        Only for tasks with `draws_labels`.
+        """
+        raise NotImplementedError
 
     def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
         """{"loss": `[R]`} (and "accuracy") on a whole part of the data."""

@@ -42,7 +42,7 @@ def random(seed: int, stream: int, *more: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, stream, *more))))
 
 
-INITIAL, ORDER, DATA = 0, 1, 2  # streams of `random`
+INITIAL, ORDER, DATA, LABELS = 0, 1, 2, 3  # streams of `random`
 
 
 def initial_draw(seed: int, draw: int) -> np.random.Generator:

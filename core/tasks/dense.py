@@ -12,7 +12,7 @@ from torch.nn.functional import log_softmax
 
 from core.spec import Layout
 from core.tasks.base import PARTS, Batch, Level, Task
-from core.tasks.data import DATA, Examples, batch_indices, initial_draw, random, split
+from core.tasks.data import DATA, LABELS, Examples, batch_indices, initial_draw, random, split
 
 TOGETHER = 512  # examples evaluated at a time: larger tables fall out of the cache and are paged in anew each time
 
@@ -29,6 +29,7 @@ class DenseClassifier(Task):
 
     accuracy = True
     parts = PARTS
+    draws_labels = True
 
     def __init__(self, examples: Examples, hidden: Sequence[int], about: str):
         self.data, self.about, self.examples = examples, about, examples.count
@@ -38,7 +39,15 @@ class DenseClassifier(Task):
                 entry
                 for layer, (fan_in, fan_out) in enumerate(zip(self.widths, self.widths[1:], strict=False), start=1)
                 for entry in ((f"W{layer}", (fan_out, fan_in)), (f"b{layer}", (fan_out, 1)))
-            )
+            ),
+            tuple(
+                entry
+                for layer in range(1, len(self.widths))
+                for entry in (
+                    (f"W{layer}", "output" if layer == len(self.widths) - 1 else "hidden"),
+                    (f"b{layer}", "vector"),
+                )
+            ),
         )
         self.network = " → ".join(map(str, self.widths)) + " ReLU"
         classes, majority = examples.classes, examples.majority("validation")
@@ -85,6 +94,14 @@ class DenseClassifier(Task):
                 # What passed the ReLU passes: 4 to 7 times faster than `signal * (activation > 0)`.
                 torch.ops.aten.threshold_backward.grad_input(signal, activations[layer - 1], 0, grad_input=signal)
         return loss, self.layout.flat(reversed(gradients))
+
+    def draw_labels(self, p: Tensor, batch: Batch, seeds: Sequence[int]) -> Batch:
+        x, y = batch.tensors
+        cumulated = self._activations(self.layout.views(p), x)[-1].softmax(dim=1).cumsum(dim=1)  # [R, C, B]
+        draws = [random(seed, LABELS, batch.step).uniform(size=x.shape[2]) for seed in seeds]
+        drawn = (cumulated < torch.as_tensor(np.stack(draws)).to(x).unsqueeze(1)).sum(1)  # [R, B]
+        classes = torch.nn.functional.one_hot(drawn.clamp(max=y.shape[1] - 1), y.shape[1])
+        return Batch(batch.step, (x, classes.transpose(1, 2).to(y).contiguous()))
 
     def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
         inputs, labels = self.data.tensors(part, p)

@@ -1,0 +1,234 @@
+"""What an update rule is: its contract, its registry entry, and the settings that rules share.
+
+A rule is `rule(ctx, s, age, h) -> (update, slots, trace)`, all on tables with one row for each run:
+
+    ctx.g, ctx.p    gradient and weights                                              [R, P]
+    s.<slot>        what the rule remembers, before this step                         [R, ...]
+    age.<slot>      steps since that slot was last reset, this one included (1, 2, …) [R, 1]
+    h.<setting>     every number a person can set, the scheduled learning rate too    [R, 1]
+
+`update` is the direction that is subtracted; the trainer multiplies it by the learning rate last, so that a rule
+reads like its equation (`scales_by_rate=False` for a rule that returns the whole step). `slots` are the new
+memories, `trace` the intermediate quantities by name, for whoever wants to look inside a step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from core.spec import Hyper, Layout
+
+
+class Context(Protocol):
+    """What a rule may look at: the block of rows that is its own."""
+
+    g: Tensor  # [R, P]
+    p: Tensor  # [R, P]
+    loss: Tensor  # [R], on this step's batch
+    layout: Layout
+    step: int  # 0, 1, …
+    steps: int  # of the whole run
+    seeds: tuple[int, ...]  # R of them
+    guest: Guest | None  # of a rule that has one
+
+    def gradient(self, at: Tensor, rows: Tensor | slice | None = None, *, drawn: bool = False) -> tuple[Tensor, Tensor]:
+        """Loss `[R]` and gradient `[R, P]` on the same batch at other weights, clipped like g; each call counts.
+
+        `drawn` puts labels in the batch that are drawn from the network's own predictions at those weights, the same
+        for the same seed and step; only tasks with classes have them.
+        """
+        ...
+
+    def but(self, *, g: Tensor) -> Context:
+        """The same step with another gradient, for a rule around a rule."""
+        ...
+
+    def fail(self, row: int, words: str) -> None:
+        """End this row here, and no other: its optimizer cannot go on, for a reason in a few words."""
+        ...
+
+
+class Guest(Protocol):
+    """Optimizers that keep their memory themselves, one a row, and hand it over between two slices of a run."""
+
+    def seal(self) -> tuple[bytes, ...]:
+        """What each row's optimizer remembers."""
+        ...
+
+
+Named = Any  # a namespace of tensors, one attribute for each slot or setting
+Update = tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]
+Step = Callable[[Context, Named, Named, Named], Update]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One thing a rule remembers: a tensor whose first axis is the row.
+
+    `moment` says what it is a memory of: 1 the gradient's mean (what "reset m" clears), 2 its square ("reset v"),
+    0 neither (cleared by "all" alone). `shape` gives the axes after the first from the layout (default: one number
+    for each parameter). `reset` is the value it starts from: a number, the name of a setting, or a function of the
+    weights `[R, P]`. `shown` marks the memory that a chart of its moment shows.
+    """
+
+    name: str
+    moment: int = 0
+    reset: float | str | Callable[[Tensor], Tensor] = 0.0
+    shape: Callable[[Layout], tuple[int, ...]] | None = None
+    shown: bool = True
+
+    def numbers(self, layout: Layout) -> int:
+        """How many numbers it keeps for one run."""
+        shape = self.shape(layout) if self.shape else (layout.width,)
+        return math.prod(shape)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A registry entry: everything the rest of the project needs to know about an optimizer.
+
+    `slots` is a tuple, or a function of the layout where the memory depends on the network's matrices.
+    `gradient_point(p, s, h)` and `eval_params(p, s, h)` are for rules whose gradient is taken, or whose loss is
+    reported, at other weights than are stored.
+
+    `parent` is the rule that this one generalises or changes, `change` the one thing that changed, in words; in
+    `equation` (KaTeX) that part stands within `\\new{…}`. `tags` are words to find it by, besides its name, idea and
+    paper. `gradients` is what a step usually costs in evaluations of the gradient. `decoupled` tells that the update
+    includes `weight_decay p`, beside the gradient. `full_batch` refuses batches that are less than all of the data,
+    `draws_labels` tasks without classes. `guest(sealed)` opens what keeps its memory elsewhere than in slots, from
+    what it sealed before (empty: a new one); its slots then say only how old that memory is.
+    """
+
+    name: str
+    label: str
+    update: Step
+    hypers: tuple[Hyper, ...]
+    equation: str
+    idea: str
+    paper: str
+    slots: tuple[Slot, ...] | Callable[[Layout], tuple[Slot, ...]] = ()
+    face: tuple[str, ...] = ()
+    scales_by_rate: bool = True
+    gradient_point: Callable[[Tensor, Named, Named], Tensor] | None = None
+    eval_params: Callable[[Tensor, Named, Named], Tensor] | None = None
+    parent: str = ""
+    change: str = ""
+    tags: str = ""
+    gradients: float = 1
+    decoupled: bool = False
+    full_batch: bool = False
+    draws_labels: bool = False
+    guest: Callable[[tuple[bytes, ...]], Guest] | None = None
+
+    def slots_for(self, layout: Layout) -> tuple[Slot, ...]:
+        """The slots of a run with this layout."""
+        return self.slots(layout) if callable(self.slots) else self.slots
+
+    def memory(self, moment: int, layout: Layout) -> Slot | None:
+        """The slot that a chart shows as the memory of this moment of the gradient; None where there is none."""
+        return next((slot for slot in self.slots_for(layout) if slot.moment == moment and slot.shown), None)
+
+    def remembered(self, layout: Layout) -> float:
+        """Numbers kept between two steps for each weight."""
+        return sum(slot.numbers(layout) for slot in self.slots_for(layout)) / layout.width
+
+    def hyper(self, name: str) -> Hyper:
+        """The description of one setting; `KeyError` where the rule has none of that name."""
+        return {hyper.name: hyper for hyper in self.hypers}[name]
+
+    def whole_step(self, update: Tensor, h: Named) -> Tensor:
+        """What is subtracted from the weights, the learning rate applied: `[R, P]`."""
+        if not self.scales_by_rate:
+            return update
+        step: Tensor = h.lr * update
+        return step
+
+
+def itself(p: Tensor) -> Tensor:
+    """The reset of a slot that starts as a copy of the weights."""
+    return p
+
+
+def ema(old: Tensor, new: Tensor, beta: Tensor) -> Tensor:
+    """Exponential moving average, `beta old + (1 - beta) new`."""
+    return torch.lerp(new, old, beta)
+
+
+def decayed(ctx: Context, h: Named) -> Tensor:
+    """Gradient with coupled (L2) weight decay, `g + weight_decay p`."""
+    return torch.addcmul(ctx.g, h.weight_decay, ctx.p) if h.uses("weight_decay") else ctx.g
+
+
+def beside(update: Tensor, ctx: Context, h: Named) -> Tensor:
+    """Update with decoupled weight decay, `update + weight_decay p`."""
+    return torch.addcmul(update, h.weight_decay, ctx.p) if h.uses("weight_decay") else update
+
+
+def norm(table: Tensor) -> Tensor:
+    """Euclidean norm of each row: `[R, n]` -> `[R, 1]`."""
+    found: Tensor = torch.linalg.vector_norm(table, dim=1, keepdim=True)
+    return found
+
+
+def of_tensors(layout: Layout, measure: Callable[..., Tensor], *tables: Tensor) -> Tensor:
+    """One number for each tensor of each run, `measure([R, n], …) -> [R, 1]`, spread over its parameters: `[R, P]`."""
+    pieces = zip(*(table.split(layout.sizes, dim=1) for table in tables), strict=True)
+    return torch.cat([measure(*piece).expand_as(piece[0]) for piece in pieces], dim=1)
+
+
+# ---------------------------------------------------------------- settings that rules share
+
+
+def rate(default: float, help: str = "") -> Hyper:
+    """The learning rate."""
+    return Hyper(
+        "lr", default, 1e-5, 10.0, log=True, label="Learning rate", minimum=0.0, open_minimum=True, maximum=1000.0,
+        help=help or "How far one step goes. The one setting to tune if you tune only one: search it in factors of 3.",
+    )  # fmt: skip
+
+
+def decay(name: str, label: str, default: float, help: str) -> Hyper:
+    """How much of a moving average is kept at each step."""
+    stops = (0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999)
+    return Hyper(
+        name, default, 0.0, 0.9999, grid=stops, label=label, help=help, minimum=0.0, maximum=1.0, open_maximum=True
+    )
+
+
+def eps(default: float) -> Hyper:
+    """What keeps a divisor away from 0."""
+    return Hyper(
+        "eps", default, 1e-10, 1.0, grid=tuple(float(f"1e{k}") for k in range(-10, 1)), label="ε",
+        minimum=0.0, maximum=1e9,
+        help="Added to the divisor so that tiny gradients do not make huge steps; 1e-8 is usual.",
+    )  # fmt: skip
+
+
+def weight_decay(default: float, how: str) -> Hyper:
+    """Weight decay, `how` being "through the gradient (L2)" or "beside the gradient"."""
+    return Hyper(
+        "weight_decay", default, 0.0, 0.1, grid=(0.0, 1e-5, 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1),
+        label="Weight decay", minimum=0.0, maximum=10.0,
+        help=f"Pulls every weight towards zero, {how}; 0 to 0.01 is usual.",
+    )  # fmt: skip
+
+
+CLIP = Hyper(
+    "clip", 0.0, 0.0, 10.0, grid=(0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0), label="Clip gradient norm",
+    minimum=0.0, maximum=1e9,
+    help="Shrinks a gradient whose norm is larger than this down to it; 0 switches clipping off, 1 is usual.",
+)  # fmt: skip
+COUPLED = weight_decay(0.0, "through the gradient (L2)")
+BESIDE = "beside the gradient"
+MU = decay("momentum", "Momentum μ", 0.9, "Share of the last step's velocity that is kept; 0.9 is usual.")
+BETAS = (
+    decay("beta1", "β₁", 0.9, "Memory of the gradient's mean m: 0.9 forgets half of it in 7 steps."),
+    decay("beta2", "β₂", 0.999, "Memory of the squared gradient v: 0.999 forgets half of it in 693 steps."),
+)
+M, V = Slot("m", 1), Slot("v", 2)

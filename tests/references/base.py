@@ -1,0 +1,97 @@
+"""A reference: another implementation of a rule, driven beside ours on the same problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from core.spec import Layout
+from core.tasks import Batch, Task
+
+Weights = list[Parameter]  # one a tensor of the layout; what our layout calls a vector has one axis here
+Closure = Callable[[], Tensor]  # puts the gradient at the present weights into them, clipped; gives the loss
+
+
+def stepped(optimizer: Any, closure: Closure, step: int) -> None:
+    """The usual way: gradient first, then the step."""
+    closure()
+    optimizer.step()
+
+
+def as_is(rng: np.random.Generator, settings: dict[str, Any]) -> None:
+    """Any setting will do."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """How to run it.
+
+    `make(weights, **settings)` gets all of a racer's settings but clipping, which is done outside, and `betas` instead
+    of beta1 and beta2; the learning rate of each step is put into its `param_groups`. `step(optimizer, closure, t)`
+    takes 0-based step t. `choose(rng, settings)` changes random settings where the two could not agree, for a reason
+    that stands beside it. `compared` says which of our weights its own must equal: "stored", the "gradient_point" or
+    those at which the loss is reported ("eval"); `read(optimizer, weights)` where it keeps them elsewhere. `note` is
+    what a reader of the table must know: which variant was followed where sources differ.
+    """
+
+    source: str
+    make: Callable[..., Any]
+    step: Callable[[Any, Closure, int], None] = stepped
+    choose: Callable[[np.random.Generator, dict[str, Any]], None] = as_is
+    compared: str = "stored"
+    read: Callable[[Any, Weights], Sequence[Tensor]] | None = None
+    note: str = ""
+
+
+class Problem(Task):
+    """Loss `a_t p + sum(c p^2) / 2` on the weights of a small network: a random gradient at each step, and one that
+    depends on the weights. `draw_labels` stands for another random gradient.
+    """
+
+    layout = Layout(
+        (("W1", (5, 4)), ("b1", (5, 1)), ("W2", (3, 5)), ("b2", (3, 1))),
+        (("W1", "hidden"), ("b1", "vector"), ("W2", "output"), ("b2", "vector")),
+    )
+    smoothing = 0.0
+    draws_labels = True
+
+    def __init__(self, seed: int, steps: int):
+        rng = np.random.default_rng(seed)
+        width = self.layout.width
+        self.a, self.drawn = (torch.tensor(rng.normal(0, 2, (steps + 1, width))) for _ in range(2))
+        self.c = torch.tensor(rng.uniform(0, 2, width))
+        self.p = torch.tensor(rng.normal(0, 1, width))
+
+    def initial(self, seeds: Sequence[int], like: Tensor, draw: int = 0) -> Tensor:
+        return self.p.to(like).expand(len(seeds), -1)
+
+    def batch(self, seeds: tuple[int, ...], step: int, size: int, like: Tensor) -> Batch:
+        return Batch(step, (self.a[step].to(like).expand(len(seeds), -1),))
+
+    def draw_labels(self, p: Tensor, batch: Batch, seeds: Sequence[int]) -> Batch:
+        return Batch(batch.step, (self.drawn[batch.step].to(p).expand(len(seeds), -1),))
+
+    def loss(self, p: Tensor, batch: Batch) -> Tensor:
+        return (p * batch.tensors[0]).sum(1) + (p * p) @ self.c.to(p) / 2
+
+    def gradient(self, p: Tensor, step: int, drawn: bool = False) -> Tensor:
+        """The gradient at flat weights `[P]`, as written down."""
+        return (self.drawn if drawn else self.a)[step] + self.c * p
+
+    def weights(self) -> Weights:
+        """The first weights, as a torch module would hold them."""
+        return [
+            Parameter(part.reshape(shape if self.layout.role(name) != "vector" else -1).clone())
+            for part, (name, shape) in zip(self.p.split(self.layout.sizes), self.layout.shapes, strict=True)
+        ]
+
+
+def flat(weights: Sequence[Tensor]) -> Tensor:
+    """`[P]`."""
+    return torch.cat([weight.detach().flatten() for weight in weights])

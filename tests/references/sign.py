@@ -1,0 +1,3 @@
+from tests.references.base import Reference
+
+REFERENCES: dict[str, Reference] = {}
