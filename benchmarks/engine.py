@@ -184,6 +184,23 @@ def default_screen_seconds(repeats: int = 7, steps: int = 1000) -> Measurement:
     )  # fmt: skip
 
 
+MIXED = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "amsgrad", "adamw")
+
+
+def mixed(pairs: int = 9, steps: int = STEPS) -> Measurement:
+    """One table of 64 runs of 8 different rules over one of 64 runs of Adam."""
+    eight = [racer(rule, lr=RATE) for rule in MIXED]
+    ours, single = table(race(task(), eight, steps=steps, batch=BATCH, seeds=8)), table(config(64, steps))
+    ours(), single()
+    ratios = [seconds(ours) / seconds(single) for _ in range(pairs)]
+    return Measurement(
+        median(ratios), "times",
+        f"{NETWORK}, through advance with its default records; 8 runs each of {', '.join(MIXED)}, against 64 of Adam. "
+        f"Median of {pairs} alternating pairs, {min(ratios):.2f} to {max(ratios):.2f}.",
+        "at most 1.5",
+    )  # fmt: skip
+
+
 MEASURES: Measures = {
     "engine.speedup_over_torch_optim_loop.r64": partial(speedup, 64, bar="at least 10"),
     "engine.speedup_over_torch_optim_loop.r256": partial(speedup, 256, bar="at least 10"),
@@ -191,6 +208,7 @@ MEASURES: Measures = {
     "engine.speedup_training_alone.r256": partial(speedup, 256, TRAINING_ALONE),
     "engine.steps_per_s.r4": partial(rate, 4, 4000),
     "engine.steps_per_s.r40": partial(rate, 40, 1300),
+    "engine.mixed_over_single": mixed,
     "engine.step_parts.r24": step_parts,
     "engine.default_screen_s": default_screen_seconds,
 }

@@ -225,8 +225,9 @@ class Chunk:
         if self.recording.probe_at(t + 1, config.steps):
             self._probe(t + 1, gradient, new)
         self.p = new
-        for reaction in self.reactions:
-            self._react(reaction, t + 1)
+        if t + 1 < config.steps:
+            for reaction in self.reactions:
+                self._react(reaction, t + 1)
         if self.recording.evaluate_at(t + 1, config.steps):
             self._evaluate(t + 1)
 

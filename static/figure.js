@@ -197,7 +197,8 @@ function tracesOf({ store, chart, panel, axis, window, head, detail, theme, ghos
     }
     if (line.raw) {
       const chosen = detail ? indices : extremes(line.raw, begin, end, stride * 2);
-      below.push(trace("raw", points(line.raw, chosen), { line: { color, width: 1 }, opacity: 0.2 }));
+      const style = chart.id === "loss" ? { line: { color, width: 1 }, opacity: 0.2 } : { line: { color, width: 1.5, dash: "dot" }, opacity: 0.6 };
+      below.push(trace("raw", points(line.raw, chosen), style));
     }
     above.push(trace("mid", points(line.mid, indices), { line: { color, width: 2.5, dash: DASHES[racer.color % 8] } }));
   });

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core import RULES, TASKS, Config, History, Reset, advance, race, racer, start
+from core.state import OPTIMIZER_FAILED
 from tests.strategies import configs
 from ui import limits, worker
 from ui.charts import (
@@ -53,7 +54,7 @@ def whole(config: Config) -> Piece:
 
 def field(config: Config, tracks: dict[str, Any], track: str, name: str) -> Any:
     """`[racers, samples]` of one field."""
-    return tracks[track][:, track_fields(config.build_task())[track].index(name)]
+    return tracks[track][:, track_fields(config)[track].index(name)]
 
 
 # --- which steps
@@ -100,7 +101,7 @@ def test_a_race_is_the_same_however_it_is_cut(config: Config, data: st.DataObjec
 @some
 @given(configs(small=True))
 def test_every_announced_sample_comes(config: Config) -> None:
-    found, at, fields = whole(config), track_steps(config), track_fields(config.build_task())
+    found, at, fields = whole(config), track_steps(config), track_fields(config)
     for name, values in found.tracks.items():
         assert values.shape == (len(config.racers), len(fields[name]), len(at[name])), name
     assert [step for step, _, _ in found.verdicts] == at["eval"]
@@ -110,7 +111,7 @@ def test_every_announced_sample_comes(config: Config) -> None:
 @some
 @given(configs(small=True, tables=False, others=False))
 def test_a_band_encloses_its_line(config: Config) -> None:
-    found, fields = whole(config), track_fields(config.build_task())
+    found, fields = whole(config), track_fields(config)
     for track, names in fields.items():
         for name in {n.removesuffix("mid") for n in names if n.endswith("mid")}:
             mid, low, high = (field(config, found.tracks, track, name + part) for part in ("mid", "lo", "hi"))
@@ -194,6 +195,44 @@ def test_decays_and_resets_are_marked_where_they_are() -> None:
     assert sorted(marks) == sorted(
         [(0, step, kind) for step in (20, 40) for kind in ("decay", "reset")] + [(1, 25, "reset"), (1, 50, "reset")]
     )
+
+
+def test_a_schedule_that_reacts_is_marked_where_it_did() -> None:
+    """At a learning rate so high that the loss stands still, all seeds cut; the mark is at the median of their steps."""
+    waiting = ("plateau", {"factor": 0.5, "patience": 0.1})
+    config = race("quadratic", [racer("sgd", lr=0.09, schedule=waiting), racer("sgd", lr=0.01)], steps=60, seeds=3)
+    state, records = advance(config, start(config), config.steps)
+    marks = [mark for mark in piece(config, records).marks if mark.kind == "decay"]
+    cuts = records.cuts[:, :3]
+    assert [mark.step for mark in marks] == [int(np.median(row)) for row in cuts if (row >= 0).all()] != []
+    assert {mark.racer for mark in marks} == {0} and "3 of 3 seeds" in marks[0].text
+    for seed in range(3):  # what the chart of the rate shows is what was done
+        rate = records.probes["rate"][:, seed]
+        at = np.array(records.probes_at)
+        assert rate[-1] == pytest.approx(0.09 * 0.5 ** (cuts[:, seed] >= 0).sum())
+        assert rate[at <= cuts[0, seed]] == pytest.approx(0.09)
+    assert (records.cuts[:, 3:] == -1).all()
+
+
+def test_an_average_travels_with_the_weights_it_is_of() -> None:
+    """The line is the loss at the average; "raw" is the loss that the same racer without averaging reports."""
+    config = race("moons", [racer("adam+ema", lr=0.01, ema_decay=0.98), racer("adam", lr=0.01)], steps=60, seeds=3)
+    found, label = whole(config), {chart["id"]: chart["label"] for chart in describe(config)["charts"]}
+    raw, mid = (field(config, found.tracks, "eval", f"val_loss.{part}") for part in ("raw", "mid"))
+    np.testing.assert_allclose(raw[0], mid[1], rtol=1e-6)
+    assert np.abs(mid[0] - raw[0])[5:].min() > 0 and np.isnan(raw[1]).all()
+    assert "dotted" in label["val_loss"] and "dotted" not in label["grad"]
+    plain = race("moons", [racer("adam")], steps=60, seeds=3)
+    assert not any(name.endswith("raw") for name in track_fields(plain)["eval"])
+
+
+def test_an_optimizer_that_failed_is_named_with_its_words() -> None:
+    config = race("quadratic", [racer("sgd", lr=0.01)], steps=10, seeds=3)
+    _, records = advance(config, start(config), config.steps)
+    records.stopped[1], records.reason[1] = 6, OPTIMIZER_FAILED
+    records.words[1] = "ValueError: no such thing"
+    (mark,) = [mark for mark in piece(config, records).marks if mark.kind == "diverged"]
+    assert mark.step == 6 and mark.text.endswith("(ValueError: no such thing)")
 
 
 # --- what is said of a race

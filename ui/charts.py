@@ -16,7 +16,7 @@ from core.analysis import verdict
 from core.config import Config
 from core.history import by_racer, counted, summary
 from core.optimizers import RULES
-from core.state import RECORDING, Records
+from core.state import LOSS_NOT_FINITE, RECORDING, WEIGHTS_NOT_FINITE, Records
 from core.tasks import Task
 from ui.limits import LOSS_SAMPLES
 from ui.names import labels
@@ -24,6 +24,8 @@ from ui.settings import setting_of
 from ui.words import race_words
 
 Array = NDArray[Any]
+WHY = {LOSS_NOT_FINITE: "loss not finite", WEIGHTS_NOT_FINITE: "weights not finite"}
+RAW = " (dotted: without averaging)"
 HUGE = 1e30  # stands for infinity on its way to a chart
 
 
@@ -45,13 +47,14 @@ CHARTS = (
     Chart("val_loss", "eval", "Validation loss", needs="data"),
     Chart("m", "probe", "Norm of m (memory of the gradient)", missing="{} keeps no m"),
     Chart("v", "probe", "Norm of √v (memory of its size)", missing="{} keeps no v"),
+    Chart("rate", "probe", "Learning rate"),
     Chart("grad", "probe", "Gradient norm"),
     Chart("update", "probe", "Update size (step / weights)"),
     Chart("distance", "probe", "Distance from the initial weights", log=False),
 )
 EVALS = {"train_loss": "train_loss", "val_loss": "validation_loss", "val_acc": "validation_accuracy"}
 PROBE_FIELDS = {
-    "grad": "gradient", "update": "update", "distance": "distance", "m": "m", "v": "root_v",
+    "rate": "rate", "grad": "gradient", "update": "update", "distance": "distance", "m": "m", "v": "root_v",
 }  # fmt: skip
 
 
@@ -88,25 +91,31 @@ def _compact(steps: list[int]) -> dict[str, int]:
     return {"first": steps[0], "stride": stride, "count": len(steps), "last": steps[-1]}
 
 
-def track_fields(task: Task) -> dict[str, list[str]]:
-    """The fields of each track."""
-    evals = [name for name, source in EVALS.items() if task.parts or source == "train_loss"]
+def averages(config: Config) -> bool:
+    """Whether some racer reports its loss at other weights than it trains."""
+    return any(racer.spec.eval_params for racer in config.racers)
+
+
+def track_fields(config: Config) -> dict[str, list[str]]:
+    """The fields of each track; an evaluation's "raw" is at the weights that are trained, where others are reported."""
+    evals = [name for name, source in EVALS.items() if config.build_task().parts or source == "train_loss"]
+    parts = ("mid", "lo", "hi", "raw") if averages(config) else ("mid", "lo", "hi")
     return {
         "loss": ["raw", "mid", "lo", "hi"],
-        "eval": [f"{name}.{part}" for name in evals for part in ("mid", "lo", "hi")],
+        "eval": [f"{name}.{part}" for name in evals for part in parts],
         "probe": [f"{name}.{part}" for name in PROBE_FIELDS for part in ("mid", "lo", "hi")] + ["evaluations"],
     }
 
 
 def coarse(fields: list[str]) -> list[str]:
     """The fields of which a chart draws a band or a faint line only: they travel in half the bytes."""
-    return [name for name in fields if name == "raw" or name.split(".")[-1] in ("lo", "hi")]
+    return [name for name in fields if name.split(".")[-1] in ("raw", "lo", "hi")]
 
 
 def describe(config: Config) -> dict[str, Any]:
     """What the browser must know of a race before its first number."""
     task = config.build_task()
-    fields, steps = track_fields(task), track_steps(config)
+    fields, steps = track_fields(config), track_steps(config)
     return {
         "steps": config.steps,
         "seeds": len(config.seeds),
@@ -116,7 +125,8 @@ def describe(config: Config) -> dict[str, Any]:
         },
         "charts": [
             {
-                "id": chart.id, "track": chart.track, "field": chart.id, "label": chart.label, "log": chart.log,
+                "id": chart.id, "track": chart.track, "field": chart.id, "log": chart.log,
+                "label": chart.label + (RAW if chart.track == "eval" and averages(config) else ""),
                 "percent": chart.percent,
                 "missing": "; ".join(chart.missing.format(name) for name in _without(config, chart.id)),
                 "levels": [{"name": x.name, "value": x.value} for x in task.levels if _level_of(chart.id) == x.of],
@@ -219,8 +229,11 @@ def _evals(config: Config, records: Records, stopped: Array, task: Task) -> Arra
         if source in records.evals:
             worst = 0.0 if name == "val_acc" else np.inf
             lines += _lines(counted(by_racer(config, records.evals[source]), stopped, worst))
+            if averages(config):
+                raw = np.median(by_racer(config, records.evals[f"raw_{source}"]), axis=-1)
+                lines.append(np.where(np.isinf(raw), np.nan, raw).T)
         elif task.parts or source == "train_loss":
-            lines += [np.empty((len(config.racers), 0))] * 3
+            lines += [np.empty((len(config.racers), 0))] * (4 if averages(config) else 3)
     return _stack(lines, len(config.racers))
 
 
@@ -289,13 +302,19 @@ def _marks(config: Config, records: Records) -> list[Mark]:
     for index, (name, racer) in enumerate(zip(names, config.racers, strict=True)):
         for step in racer.decays(config.steps):
             found.append(Mark(index, step, "decay", f"{name}: the learning rate is cut at step {step}"))
+        for steps in by_racer(config, records.cuts)[:, index]:
+            if (steps >= 0).any():
+                cut = steps[steps >= 0]
+                told = f"{name}: the loss stood still and the learning rate was cut, on {len(cut)} of {seeds} seeds"
+                found.append(Mark(index, int(np.median(cut)), "decay", told))
         what = {"m": "m", "v": "v", "all": "all it remembers"}.get(racer.reset.what)
         for step in racer.resets(config.steps):
             found.append(Mark(index, step, "reset", f"{name} forgets {what} at step {step}"))
         out = stopped[index] >= 0
         if out.any():
             last = int(stopped[index].max())
-            why = {1: "loss not finite", 2: "weights not finite"}[int(reason[index][out][0])]
+            first = int(np.flatnonzero(out)[0])
+            why = WHY.get(int(reason[index][first]), records.words.get(index * seeds + first, "its optimizer failed"))
             text = f"{name}: {out.sum()} of {seeds} seeds diverged by step {last} ({why})"
             found.append(Mark(index, last, "diverged", text))
         up = blown[index] >= 0

@@ -146,7 +146,7 @@ def _race(shown: Scenario, ids: list[str], scene: int) -> dict[str, Any]:
 
 def _block(name: str, race: Race, first: int, last: int) -> dict[str, Any]:
     """Samples `[racers, fields, first … last - 1]`: the exact fields as float32, the coarse ones as its upper half."""
-    fields = track_fields(race.config.build_task())[name]
+    fields = track_fields(race.config)[name]
     rough = np.isin(fields, coarse(fields))
     values = race.tracks[name][:, :, first:last]
     exact = np.ascontiguousarray(values[:, ~rough])

@@ -85,7 +85,7 @@ class Races:
         key = config.key()
         with self._changed:
             if key not in self._races or self._races[key].problem:
-                samples, fields = track_steps(config), track_fields(config.build_task())
+                samples, fields = track_steps(config), track_fields(config)
                 tracks = {
                     name: np.full((len(config.racers), len(fields[name]), len(steps)), np.nan, dtype=np.float32)
                     for name, steps in samples.items()

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core.config import BATCH, EVERY, RESETS, STEPS, Choice, Config, Racer, Reset, race, racer
+from core.config import BATCH, CONSTANT, EVERY, RESETS, STEPS, Choice, Config, Racer, Reset, race, racer
 from core.optimizers import RULES
 from core.schedules import SCHEDULES
 from core.spec import Hyper
@@ -120,10 +120,12 @@ def write(shown: Scenario) -> dict[str, str]:
         for hyper in contender.spec.hypers:
             if hyper.name == "lr" or contender.get(hyper.name) != hyper.default:
                 found[f"r{slot}.{hyper.name}"] = _text(contender.get(hyper.name))
-        if contender.schedule.name != "constant":
+        if contender.schedule != CONSTANT:
             found[f"r{slot}.schedule"] = contender.schedule.name
+            off = dict(CONSTANT.settings)  # a warm-up that is switched off
             for name, value in contender.schedule.settings:
-                found[f"r{slot}.{name}"] = _text(value)
+                if name not in off or value != off[name]:
+                    found[f"r{slot}.{name}"] = _text(value)
         if contender.reset.what != "nothing":
             found[f"r{slot}.reset"] = contender.reset.what
             if contender.reset.every:
