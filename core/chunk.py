@@ -46,6 +46,7 @@ class Block:
         self.guest = self.rule.guest(state.sealed[rule][inside]) if self.rule.guest else None
         names = [slot.name for slot in self.declared]
         self.trace: dict[str, Tensor] = {}
+        self.arrival: tuple[Tensor, Tensor] | None = None  # a step, and where it leads to the last bit
         # One tensor of all ages, so that a step adds 1 once; the attributes are views into it. Each age has a twin that
         # nobody reads: torch takes `beta ** age` of 32 and more numbers without a gap by another routine, which rounds
         # differently, and a run would then depend on how many stand beside it.
@@ -79,7 +80,12 @@ class _Context:
         self.p, self.g, self.loss = chunk.p[block.rows], g[block.rows], loss[block.rows]
         self.layout, self.step, self.seeds = chunk.plan.task.layout, batch.step, chunk.seeds[block.rows]
         self.steps, self.guest = chunk.plan.config.steps, block.guest
+        self.batch = 1 if chunk.plan.task.examples is None else chunk.plan.config.batch
         self._chunk, self._block, self._batch = chunk, block, batch
+
+    @property
+    def alive(self) -> Tensor:
+        return self._chunk.alive[self._block.rows]
 
     def gradient(self, at: Tensor, rows: Tensor | slice | None = None, *, drawn: bool = False) -> tuple[Tensor, Tensor]:
         chunk, block, task = self._chunk, self._block, self._chunk.plan.task
@@ -93,6 +99,14 @@ class _Context:
         loss, gradient = task.loss_and_grad(at, batch)
         scale = None if chunk.gradient_scale is None else chunk.gradient_scale[block.rows][asked]
         return loss, shaped(gradient, scale, block.settings.clip[asked] if chunk.clips else None)
+
+    def after(self, step: Tensor) -> Tensor:
+        return self._chunk.plan.task.project(self.p - step)
+
+    def arriving(self, at: Tensor) -> Tensor:
+        step = self.p - at
+        self._block.arrival = step, at
+        return step
 
     def but(self, *, g: Tensor) -> _Context:
         other = copy(self)
@@ -225,11 +239,11 @@ class Chunk:
         if self.recording.probe_at(t + 1, config.steps):
             self._probe(t + 1, gradient, new)
         self.p = new
+        if self.recording.evaluate_at(t + 1, config.steps):
+            self._evaluate(t + 1)
         if t + 1 < config.steps:
             for reaction in self.reactions:
                 self._react(reaction, t + 1)
-        if self.recording.evaluate_at(t + 1, config.steps):
-            self._evaluate(t + 1)
 
     def _scale_rates(self, reaction: Reaction) -> None:
         for block in self.blocks:
@@ -237,7 +251,7 @@ class Chunk:
 
     def _react(self, reaction: Reaction, step: int) -> None:
         """Show the schedule the loss after so many steps; where it cuts the rate, a racer may forget."""
-        cut = reaction.after(self.smooth / (1 - self.plan.task.smoothing**step), self.alive)
+        cut = reaction.after(step, self.smooth / (1 - self.plan.task.smoothing**step), self.alive)
         if not bool(cut.any()):
             return
         first_free = (self.cuts >= 0).sum(1, keepdim=True).clamp(max=self.cuts.shape[1] - 1)
@@ -284,6 +298,8 @@ class Chunk:
         context = _Context(self, block, gradient, loss, batch)
         update, slots, block.trace = block.rule.update(context, block.slots, block.ages, block.settings)
         block.slots = SimpleNamespace(**slots)
+        if block.arrival is not None and update is block.arrival[0]:
+            return block.arrival[1]
         rate = block.settings.lr if block.rule.scales_by_rate else self.unit
         return torch.addcmul(context.p, update, rate, value=-1)
 

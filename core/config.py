@@ -303,8 +303,8 @@ def refusal(rule: Rule, task: Task, batch: int) -> str:
     """Why this rule cannot be raced on this task with this batch size, in one sentence; "" where it can."""
     if rule.full_batch and task.examples is not None and batch < task.examples:
         return (
-            f"{rule.label} needs all of the data in every step: batch is {batch}, but must be {task.examples}, "
-            "the size of the training data."
+            f"{rule.label} needs all of the data in every step, so batch must be {task.examples}, "
+            f"the size of the training data, and not {batch}."
         )
     if rule.draws_labels and not task.draws_labels:
         return f"{rule.label} draws labels from the network's own predictions, and this problem has no classes."

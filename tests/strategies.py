@@ -7,12 +7,18 @@ import numpy as np
 from hypothesis import strategies as st
 
 from core import RULES, SCHEDULES, TASKS, Config, Edit, Hyper, Racer, Reset, edit, race, racer
-from core.config import RESETS
+from core.config import RESETS, refusal
 from core.edits import EDITS, MOMENTS
 from core.schedules import Schedule
+from core.tasks import Task
 
 Settings = dict[str, Any]
 SMALL = {"width": 4, "depth": 1, "noise": 0.1}  # the largest settings of a task that trains in no time
+
+
+def fitting(task: Task, batch: int) -> list[str]:
+    """The rules that can be raced on a task with batches of this size."""
+    return [name for name, rule in RULES.items() if not refusal(rule, task, batch)]
 
 
 def values(hyper: Hyper) -> st.SearchStrategy[float | int | bool]:
@@ -45,9 +51,13 @@ def schedules(draw: st.DrawFn, hyper: Hyper, *, tables: bool = True) -> tuple[st
 
 
 @st.composite
-def racers(draw: st.DrawFn, *, tables: bool = True, others: bool = True, every: int = 5000) -> Racer:
-    """A racer; `others=False` schedules the learning rate alone, `every` is the longest time between resets."""
-    rule = draw(st.sampled_from(list(RULES.values())))
+def racers(
+    draw: st.DrawFn, *, tables: bool = True, others: bool = True, every: int = 5000, rules: Sequence[str] = ()
+) -> Racer:
+    """A racer; `others=False` schedules the learning rate alone, `every` is the longest time between resets, `rules`
+    are those it may have (default: any).
+    """
+    rule = RULES[draw(st.sampled_from(rules or list(RULES)))]
     scheduled = draw(st.sets(st.sampled_from([h.name for h in rule.hypers if h.name == "lr" or others]), max_size=2))
     return racer(
         rule.name,
@@ -94,9 +104,11 @@ def configs(
         for hyper in kind.hypers
     }
     steps = draw(st.integers(1, 12 if small else 5000))
-    contenders = draw(
-        st.lists(racers(tables=tables, others=others, every=8 if small else 5000), min_size=1, max_size=4)
-    )
+    built = race((kind.name, task), [racer("sgd")]).build_task()
+    batches = st.integers(2, 40) if small else st.integers(1, 256)
+    batch = draw(batches if built.examples is None else st.one_of(batches, st.just(built.examples)))
+    some = racers(tables=tables, others=others, every=8 if small else 5000, rules=fitting(built, batch))
+    contenders = draw(st.lists(some, min_size=1, max_size=4))
     seeds: int | list[int] = draw(st.integers(1, 3 if small else 16))
     if not plain_seeds and draw(st.booleans()):
         top = 5 if small else 2**40
@@ -105,7 +117,7 @@ def configs(
         (kind.name, task),
         contenders,
         steps=steps,
-        batch=draw(st.integers(2, 40) if small else st.integers(1, 256)),
+        batch=batch,
         seeds=seeds,
         edits=draw(st.lists(edits(contenders, steps), max_size=3)) if edited else (),
     )

@@ -85,8 +85,8 @@ def test_settings_keep_their_type() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: racer("adamm"), ("optimizer", "'adamm'", "sgd", "adamw")),
-        (lambda: racer(3), ("optimizer", "3", "sgd")),  # type: ignore[arg-type]
+        (lambda: racer("adamm"), ("optimizer", "'adamm'", "adam, radam, nadam", "+sam")),
+        (lambda: racer(3), ("optimizer", "3", "sgd, momentum, nesterov")),  # type: ignore[arg-type]
         (lambda: racer("sgd", beta1=0.9), ("sgd", "'beta1'", "lr, weight_decay, clip")),
         (lambda: racer("sgd", schedule="cosinus"), ("schedule", "'cosinus'", "constant", "step")),
         (lambda: racer("sgd", schedule=("step", {"evry": 3})), ("'step'", "'evry'", "factor, every")),

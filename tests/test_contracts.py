@@ -1,4 +1,5 @@
-"""The contracts carry what comes later: three rules of another kind, and a rule that asks about some rows only.
+"""The contracts carry rules of another kind: one with its gradient and its loss elsewhere, one that asks for another
+gradient, one that remembers matrices, and a rule that asks about some rows only.
 
 Each stands in one table with Adam, which must not notice, and is compared with its published equations, written
 out as a plain loop over one network in numpy and autograd.
@@ -15,20 +16,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from core import RULES, Config, History, Reset, State, advance, edit, from_function, race, racer, start
-from core.optimizers.base import Context, Named, Rule, Update
-from tests.rules import LATER, RATE, SHAMPOO_EPS
+from core.optimizers.base import CLIP, Context, Named, Rule, Update, rate
 from tests.strategies import table_rows
 
 STEPS, SEEDS, BATCH = 20, (3, 0), 16
 TASK = ("moons", {"width": 6, "depth": 2})
 ADAMS = [racer("adam", lr=0.01), racer("adam", lr=0.03, weight_decay=0.01)]
 Floats = NDArray[np.float64]
-
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, rule in LATER.items():
-        monkeypatch.setitem(RULES, name, rule)
 
 
 class Plain:
@@ -70,12 +64,12 @@ class Plain:
 
 
 def plain_schedule_free(run: Plain, lr: float) -> tuple[Floats, Floats]:
-    """2405.15682, algorithm 1, beta 0.9: the stored weights z and those that are evaluated, x."""
+    """2405.15682, algorithm 1, beta 0.9, as it is implemented (c = 1 / t): the stored z, and x that is evaluated."""
     z = x = run.first
     for t in range(1, STEPS + 1):
         y = 0.1 * z + 0.9 * x
         z = z - lr * run.gradient(y, t - 1)
-        x = (1 - 1 / (t + 1)) * x + z / (t + 1)
+        x = (1 - 1 / t) * x + z / t
     return z, x
 
 
@@ -88,29 +82,33 @@ def plain_sam(run: Plain, lr: float) -> tuple[Floats, Floats]:
     return p, p
 
 
-def inverse_fourth_root(matrix: Floats) -> Floats:
+def root(matrix: Floats, power: float) -> Floats:
+    """`(matrix + 1e-6 I)^power`."""
     u, values, _ = np.linalg.svd(matrix)
-    return u @ np.diag(values**-0.25) @ u.T
+    return u @ np.diag((values + 1e-6) ** power) @ u.T
 
 
 def plain_shampoo(run: Plain, lr: float) -> tuple[Floats, Floats]:
-    """1802.09568, algorithm 1."""
+    """1802.09568, algorithm 2: a bias is a tensor of one axis."""
     w = run.matrices(run.first)
-    left = [SHAMPOO_EPS * np.eye(m.shape[0]) for m in w]
-    right = [SHAMPOO_EPS * np.eye(m.shape[1]) for m in w]
+    left = [np.zeros((m.shape[0], m.shape[0])) for m in w]
+    right = [np.zeros((m.shape[1], m.shape[1])) for m in w]
     for t in range(STEPS):
         g = run.matrices(run.gradient(np.concatenate([m.ravel() for m in w]), t))
         for i, gradient in enumerate(g):
             left[i] = left[i] + gradient @ gradient.T
             right[i] = right[i] + gradient.T @ gradient
-            w[i] = w[i] - lr * inverse_fourth_root(left[i]) @ gradient @ inverse_fourth_root(right[i])
+            if gradient.shape[1] == 1:
+                w[i] = w[i] - lr * root(left[i], -1 / 2) @ gradient
+            else:
+                w[i] = w[i] - lr * root(left[i], -1 / 4) @ gradient @ root(right[i], -1 / 4)
     end = np.concatenate([m.ravel() for m in w])
     return end, end
 
 
 PLAIN: dict[str, Callable[[Plain, float], tuple[Floats, Floats]]] = {
-    "schedule_free": plain_schedule_free,
-    "sam": plain_sam,
+    "schedule_free_sgd": plain_schedule_free,
+    "sgd+sam": plain_sam,
     "shampoo": plain_shampoo,
 }
 
@@ -153,7 +151,7 @@ def test_adam_beside_it_does_not_notice(rule: str) -> None:
 def test_every_gradient_is_counted() -> None:
     """SAM takes two gradients a step, the others one; a run that has diverged takes none."""
     dead = ("tabulated", {"values": [1e308]})
-    contenders = [racer("adam"), racer("sam"), racer("shampoo"), racer("sam", schedule=dead)]
+    contenders = [racer("adam"), racer("sgd+sam"), racer("shampoo"), racer("sgd+sam", schedule=dead)]
     config = race(TASK, contenders, steps=STEPS, batch=BATCH, seeds=SEEDS)
     state, history = trained(config)
     counted = state.evaluations[table_rows(config)].tolist()
@@ -163,24 +161,28 @@ def test_every_gradient_is_counted() -> None:
 
 
 def test_memories_of_another_shape_can_be_reset() -> None:
-    """At a reset a matrix goes back to eps I, and what is made from the weights to those of that step.
+    """At a reset a matrix goes back to 0, a number to the setting it starts from, and what is made from the weights to
+    those of that step.
 
     So step 9 after a reset at 8 is the step that the same weights take with a fresh memory of age 0.
     """
+    rules = ("shampoo", "schedule_free_sgd", "prodigy")
 
     def config(reset: Reset) -> Config:
-        contenders = [racer(rule, lr=0.1, reset=reset) for rule in ("shampoo", "schedule_free")]
+        contenders = [racer(rule, lr=0.1, reset=reset) for rule in rules]
         return race(TASK, contenders, steps=STEPS, batch=BATCH, seeds=SEEDS)
 
     before, _ = advance(config(Reset("all", 8)), start(config(Reset()), torch.float64), 8)
     after, _ = advance(config(Reset("all", 8)), before, 1)
     blank = start(config(Reset()), torch.float64)
-    averaged = before.params[table_rows(config(Reset()))[1]]
-    slots = {"shampoo": blank.slots["shampoo"], "schedule_free": {"x": averaged}}
+    _, averaged, near = (before.params[rows] for rows in table_rows(config(Reset())))
+    made = {"shampoo": {}, "schedule_free_sgd": {"x": averaged}, "prodigy": {"p0": near}}
+    slots = {rule: blank.slots[rule] | made[rule] for rule in rules}
     expected, _ = advance(config(Reset()), replace(before, slots=slots, ages=blank.ages), 1)
     unreset, _ = advance(config(Reset()), before, 1)
     assert torch.equal(after.params, expected.params)
-    assert not torch.equal(after.params, unreset.params)
+    for rows in table_rows(config(Reset())):
+        assert not torch.equal(after.params[rows], unreset.params[rows])
     for rule, memories in expected.slots.items():
         for name, memory in memories.items():
             assert torch.equal(after.slots[rule][name], memory)
@@ -198,9 +200,7 @@ def test_a_rule_may_ask_about_some_of_its_rows(monkeypatch: pytest.MonkeyPatch) 
         assert loss.shape == (len(rows),)
         return ctx.g, {}, {}
 
-    monkeypatch.setitem(
-        RULES, "asks", Rule("asks", "Asks", asks, (*LATER["sam"].hypers[:1], LATER["sam"].hypers[2]), "", "", "")
-    )
+    monkeypatch.setitem(RULES, "asks", Rule("asks", "Asks", asks, (rate(0.1), CLIP), "", "", ""))
     config = race(TASK, [racer("adam"), racer("asks", lr=0.1)], steps=3, batch=BATCH, seeds=4)
     state, _ = trained(config, (3,))
     for asked, given in seen:
@@ -208,16 +208,14 @@ def test_a_rule_may_ask_about_some_of_its_rows(monkeypatch: pytest.MonkeyPatch) 
     assert state.evaluations[table_rows(config)].tolist() == [[3, 3, 3, 3], [6, 3, 6, 3]]
 
 
-def test_a_new_rule_edits_and_serialises_like_any_other() -> None:
-    config = race(
-        TASK, [racer("shampoo", lr=0.2, schedule="step")], steps=3, edits=[edit(1, 0, "set", setting="lr", value=0.1)]
-    )
+def test_such_a_rule_edits_and_serialises_like_any_other() -> None:
+    contenders = [racer(rule, lr=0.2, schedule="step") for rule in PLAIN]
+    config = race(TASK, contenders, steps=3, edits=[edit(1, 0, "set", setting="lr", value=0.1)])
     assert Config.from_json(config.to_json()) == config
-    assert RATE.name in dict(config.racers[0].settings)
 
 
 def test_a_function_task_serves_a_rule_that_asks_again() -> None:
     """SAM on x^2 / 2 from 1: the step is lr (x + rho), in closed form."""
-    config = race(from_function(lambda x, step: x[:, 0] ** 2 / 2, [1.0]), [racer("sam", lr=0.1)], steps=1)
+    config = race(from_function(lambda x, step: x[:, 0] ** 2 / 2, [1.0]), [racer("sgd+sam", lr=0.1)], steps=1)
     state, _ = trained(config, (1,))
     assert float(state.params[0, 0]) == pytest.approx(1 - 0.1 * 1.05, rel=1e-12)

@@ -22,7 +22,7 @@ from core import RULES, Config, Racer, advance, race, racer, start
 from core.optimizers import WRAPPERS
 from core.plan import settings_of
 from tests.references import REFERENCES, Problem, Reference
-from tests.references.base import flat
+from tests.references.base import Bowl, flat
 from tests.strategies import table_rows
 
 SEEDS = (0, 1)
@@ -49,15 +49,18 @@ def random_racer(seed: int, number: int, rule: str) -> Racer:
     )
 
 
-@lru_cache(maxsize=2)
-def trajectories(seed: int) -> tuple[Config, list[dict[str, Tensor]]]:
+@lru_cache(maxsize=4)
+def trajectories(seed: int, full_batch: bool) -> tuple[Config, list[dict[str, Tensor]]]:
     """One table that holds all racers of all rules, and after each step their weights `[racers, P]`: those stored,
     those where the next gradient is taken, and those at which the loss is reported.
+
+    Rules that need all of the data have a table of their own, on a loss that stays the same.
     """
     rng = np.random.default_rng(seed)
-    mixed = [random_racer(seed, i, rule) for rule in PROVED for i in range(RACERS)]
+    rules = [rule for rule in PROVED if RULES[rule].full_batch == full_batch]
+    mixed = [random_racer(seed, i, rule) for rule in rules for i in range(RACERS)]
     rng.shuffle(mixed)
-    config = race(Problem(seed, STEPS), mixed, steps=STEPS)
+    config = race((Bowl if full_batch else Problem)(seed, STEPS), mixed, steps=STEPS)
     rows = table_rows(config)[:, 0]
     state, found = start(config, torch.float64), []
     for _ in range(STEPS):
@@ -98,14 +101,13 @@ def followed(config: Config, index: int, reference: Reference) -> Iterator[Tenso
         for group in getattr(optimizer, "param_groups", ()):
             group["lr"] = float(rates[step])
 
-        def closure(at: int = step) -> Tensor:
-            gradients = problem.gradient(flat(weights), at).split(problem.layout.sizes)
+        def closure(at: int = step, drawn: bool = False) -> Tensor:
+            gradients = problem.gradient(flat(weights), at, drawn).split(problem.layout.sizes)
             for weight, gradient in zip(weights, gradients, strict=True):
                 weight.grad = gradient.reshape(weight.shape).clone()
             if clip:
                 torch.nn.utils.clip_grad_norm_(weights, clip)
-            p = flat(weights)
-            return p @ problem.a[at] + (p * p) @ problem.c / 2
+            return problem.value(flat(weights), at)
 
         reference.step(optimizer, closure, step)
         yield flat(reference.read(optimizer, weights) if reference.read else weights)
@@ -114,7 +116,7 @@ def followed(config: Config, index: int, reference: Reference) -> Iterator[Tenso
 @cache
 def difference(rule: str, seed: int) -> float:
     """The largest difference from the reference at any step of any of the rule's racers, of the largest weight."""
-    config, found = trajectories(seed)
+    config, found = trajectories(seed, RULES[rule].full_batch)
     reference, largest = REFERENCES[rule], 0.0
     for index, contender in enumerate(config.racers):
         if contender.rule == rule:
@@ -164,7 +166,8 @@ def test_every_wrapper_has_a_reference() -> None:
 
 def test_every_setting_took_part() -> None:
     """The random racers above switch every setting of every rule on and off, or give it several values."""
-    contenders = [contender for seed in SEEDS for contender in trajectories(seed)[0].racers]
+    tables = [trajectories(seed, full_batch)[0] for seed in SEEDS for full_batch in (False, True)]
+    contenders = [contender for config in tables for contender in config.racers]
     for name in PROVED:
         for hyper in RULES[name].hypers:
             taken = {contender.get(hyper.name) for contender in contenders if contender.rule == name}

@@ -6,7 +6,9 @@ parameters, legend, charts, family tree and tests follow from the entry; tests/r
 
 from __future__ import annotations
 
-from core.optimizers import adam, averaged, curvature, layerwise, matrix, plain, scaled, sign
+from difflib import get_close_matches
+
+from core.optimizers import adam, averaged, curvature, factored, layerwise, matrix, plain, relatives, scaled, sign
 from core.optimizers.base import Rule
 from core.optimizers.wrappers import WRAPPERS, why_not, wrapped
 
@@ -40,8 +42,13 @@ class Rules(dict[str, Rule]):
         try:
             return self[str(name)]
         except KeyError:
-            known = f"one of {', '.join(self)}, alone or followed by {', '.join(f'+{name}' for name in WRAPPERS)}"
-            raise ValueError(f"optimizer is {str(name)[:40]!r}, but must be {known}, in this order.") from None
+            base = str(name).split("+")[0]
+            near = get_close_matches(base, self, 3, 0.5) or list(self)[:3]
+            around = ", ".join(f"+{wrapper}" for wrapper in WRAPPERS)
+            raise ValueError(
+                f"optimizer is {str(name)[:40]!r}, but must be one of the {len(self)} in RULES, such as "
+                f"{', '.join(near)}, alone or followed by some of {around}, in this order."
+            ) from None
 
     def place(self, name: str) -> tuple[int, str]:
         """Where a rule, wrapped or not, stands in the order of all."""
@@ -51,7 +58,7 @@ class Rules(dict[str, Rule]):
 RULES = Rules(
     {
         rule.name: rule
-        for family in (plain, scaled, adam, sign, layerwise, averaged, matrix, curvature)
+        for family in (plain, scaled, factored, adam, relatives, sign, layerwise, averaged, matrix, curvature)
         for rule in family.RULES
     }
 )

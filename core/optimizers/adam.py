@@ -24,6 +24,7 @@ from core.optimizers.base import (
     rate,
     weight_decay,
 )  # fmt: skip
+from core.spec import Hyper
 
 
 def adam(ctx: Context, s: Named, age: Named, h: Named) -> Update:
@@ -31,7 +32,7 @@ def adam(ctx: Context, s: Named, age: Named, h: Named) -> Update:
 
     `m_hat = m / (1 - b1^t)`, `v_hat = v / (1 - b2^t)`, with t the age of each slot. Kingma and Ba, 1412.6980.
     """
-    return _adam(decayed(ctx, h), s, age, h)
+    return adam_on(decayed(ctx, h), s, age, h)
 
 
 def amsgrad(ctx: Context, s: Named, age: Named, h: Named) -> Update:
@@ -49,18 +50,70 @@ def amsgrad(ctx: Context, s: Named, age: Named, h: Named) -> Update:
 
 def adamw(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     """AdamW: Adam on the bare gradient, and `p <- p - lr weight_decay p` beside it. Loshchilov, Hutter, 1711.05101."""
-    update, slots, trace = _adam(ctx.g, s, age, h)
+    update, slots, trace = adam_on(ctx.g, s, age, h)
     return beside(update, ctx, h), slots, trace
 
 
-def _adam(g: Tensor, s: Named, age: Named, h: Named) -> Update:
+def adam_on(g: Tensor, s: Named, age: Named, h: Named) -> Update:
+    """Adam's step with g for the gradient."""
     m, v = ema(s.m, g, h.beta1), ema(s.v, g * g, h.beta2)
     m_hat = m / (1 - h.beta1**age.m)
     root = (v / (1 - h.beta2**age.v)).sqrt()
     return m_hat / (root + h.eps), {"m": m, "v": v}, {"m_hat": m_hat, "root_v_hat": root}
 
 
+def adamax(ctx: Context, s: Named, age: Named, h: Named) -> Update:
+    """Adamax: `m <- b1 m + (1 - b1) g; u <- max(b2 u, |g| + eps); p <- p - lr m_hat / u`.
+
+    Kingma and Ba, 1412.6980, section 7.1. Followed: `torch.optim.Adamax`, which adds eps to |g|; the paper has none.
+    """
+    g = decayed(ctx, h)
+    m, u = ema(s.m, g, h.beta1), torch.maximum(h.beta2 * s.u, g.abs() + h.eps)
+    m_hat = m / (1 - h.beta1**age.m)
+    return m_hat / u, {"m": m, "u": u}, {"m_hat": m_hat}
+
+
+def nadam(ctx: Context, s: Named, age: Named, h: Named) -> Update:
+    """NAdam: Adam with `m_hat = (1 - mu_t) / (1 - mu_1 … mu_t) g + mu_(t+1) / (1 - mu_1 … mu_(t+1)) m`,
+
+    where `mu_t = b1 (1 - 0.96^(t momentum_decay) / 2)`. Dozat (2016). Followed: `torch.optim.NAdam`, whose m is an
+    average with b1; Dozat's is one with mu_t.
+    """
+    g = decayed(ctx, h)
+    m, v = ema(s.m, g, h.beta1), ema(s.v, g * g, h.beta2)
+    mu, following = (h.beta1 * (1 - 0.5 * 0.96 ** (t * h.momentum_decay)) for t in (age.m, age.m + 1))
+    product = s.product * mu
+    m_hat = (1 - mu) / (1 - product) * g + following / (1 - product * following) * m
+    root = (v / (1 - h.beta2**age.v)).sqrt()
+    return m_hat / (root + h.eps), {"m": m, "v": v, "product": product}, {"m_hat": m_hat, "root_v_hat": root}
+
+
+def radam(ctx: Context, s: Named, age: Named, h: Named) -> Update:
+    """RAdam: Adam whose step is multiplied by `r_t = sqrt((n - 4) (n - 2) n_max / ((n_max - 4) (n_max - 2) n))`,
+
+    with n the number of gradients that v is worth: `n_max = 2 / (1 - b2) - 1; n = n_max - 2 t b2^t / (1 - b2^t)`. As
+    long as n <= 5, v is left out: `p <- p - lr m_hat`. Liu et al., 1908.03265 (which has 4 for 5). Followed:
+    `torch.optim.RAdam`, with eps added before the bias correction, `sqrt(1 - b2^t) / (sqrt(v) + eps)`.
+    """
+    g = decayed(ctx, h)
+    m, v = ema(s.m, g, h.beta1), ema(s.v, g * g, h.beta2)
+    m_hat, root = m / (1 - h.beta1**age.m), v.sqrt()
+    # In double precision: n is a small difference of numbers up to 20,000.
+    beta2 = h.beta2.double()
+    left = beta2**age.v
+    most = 2 / (1 - beta2) - 1
+    n = most - 2 * age.v * left / (1 - left)
+    rectified = ((n - 4) * (n - 2) * most / ((most - 4) * (most - 2) * n) * (1 - left)).sqrt().to(v)
+    update = m_hat * torch.where(n > 5, rectified / (root + h.eps), 1)
+    return update, {"m": m, "v": v}, {"m_hat": m_hat, "root_v": root}
+
+
 _MEANS = r"m \leftarrow \beta_1 m + (1-\beta_1)\,g,\quad v \leftarrow \beta_2 v + (1-\beta_2)\,g^2,\quad "
+_MOMENTUM_DECAY = Hyper(
+    "momentum_decay", 0.004, 0.0, 1.0, grid=(0.0, 0.001, 0.004, 0.01, 0.04, 0.1, 1.0), label="Momentum warm-up",
+    minimum=0.0, maximum=1000.0,
+    help="How fast m's share of a step rises from half of β₁ to β₁; at the usual 0.004 it is half way in 4,200 steps.",
+)  # fmt: skip
 
 RULES = (
     Rule(
@@ -90,5 +143,34 @@ RULES = (
         (M, V), ("beta1", "beta2"), decoupled=True,
         parent="adam", change="Weight decay pulls on the weights directly, and is not divided by the root of v.",
         tags="decoupled weight decay",
+    ),
+    Rule(
+        "adamax", "Adamax", adamax, (rate(0.002), *BETAS, eps(1e-8), COUPLED, CLIP),
+        r"m \leftarrow \beta_1 m + (1-\beta_1)\,g,\quad u \leftarrow \new{\max(\beta_2 u, |g| + \epsilon)},\quad "
+        r"p \leftarrow p - \eta\,\frac{m/(1-\beta_1^t)}{\new{u}}",
+        "Adam that divides by the largest recent gradient instead of their mean size.", "Kingma, Ba, 1412.6980",
+        # Not of moment 2 as a chart shows it: u is a size, not a square.
+        (M, Slot("u", 2, shown=False)), ("beta1", "beta2"),
+        parent="adam", change="It divides by the largest gradient so far, which fades, instead of a root mean square.",
+        tags="infinity norm, maximum",
+    ),
+    Rule(
+        "nadam", "NAdam", nadam, (rate(0.002), *BETAS, _MOMENTUM_DECAY, eps(1e-8), COUPLED, CLIP),
+        _MEANS + r"p \leftarrow p - \eta\,\frac{\new{\mu_{t+1} m/(1-\prod_{s \leq t+1} \mu_s)"
+        r" + (1-\mu_t)\,g/(1-\prod_{s \leq t} \mu_s)}}{\sqrt{v/(1-\beta_2^t)} + \epsilon}",
+        "Adam with Nesterov's look ahead.", "Dozat (2016)",
+        (M, V, Slot("product", 1, reset=1.0, shape=lambda layout: (1,), shown=False)), ("beta1", "beta2"),
+        parent="adam", change="The newest gradient is counted once more, as Nesterov's momentum does.",
+        tags="nesterov, accelerated gradient, look ahead",
+    ),
+    Rule(
+        "radam", "RAdam", radam, (rate(0.001), *BETAS, eps(1e-8), COUPLED, CLIP),
+        _MEANS + r"p \leftarrow p - \eta\,\new{r_t}\,\frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon},\quad "
+        r"\new{r_t = \sqrt{\frac{(n-4)(n-2)\,n_\infty}{(n_\infty-4)(n_\infty-2)\,n}}},\quad"
+        r"\new{n = n_\infty - \frac{2t\beta_2^t}{1-\beta_2^t}}",
+        "Adam that trusts v only as far as it has seen enough gradients: a warm-up of its own.",
+        "Liu et al., 1908.03265", (M, V), ("beta1", "beta2"),
+        parent="adam", change="Steps are held back while v is an average of few gradients.",
+        tags="rectified, warm-up, variance",
     ),
 )  # fmt: skip

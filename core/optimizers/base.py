@@ -35,7 +35,13 @@ class Context(Protocol):
     step: int  # 0, 1, …
     steps: int  # of the whole run
     seeds: tuple[int, ...]  # R of them
+    batch: int  # examples whose mean the loss is; 1 where there are no batches
     guest: Guest | None  # of a rule that has one
+
+    @property
+    def alive(self) -> Tensor:
+        """Which rows still run, `[R]`; what a rule gives for the others is not used."""
+        ...
 
     def gradient(self, at: Tensor, rows: Tensor | slice | None = None, *, drawn: bool = False) -> tuple[Tensor, Tensor]:
         """Loss `[R]` and gradient `[R, P]` on the same batch at other weights, clipped like g; each call counts.
@@ -43,6 +49,14 @@ class Context(Protocol):
         `drawn` puts labels in the batch that are drawn from the network's own predictions at those weights, the same
         for the same seed and step; only tasks with classes have them.
         """
+        ...
+
+    def after(self, step: Tensor) -> Tensor:
+        """The weights that this whole step `[R, P]` leads to, put back where they are allowed to be."""
+        ...
+
+    def arriving(self, at: Tensor) -> Tensor:
+        """The whole step that leads to these weights `[R, P]`; returned as it is, it leads there to the last bit."""
         ...
 
     def but(self, *, g: Tensor) -> Context:
@@ -174,6 +188,11 @@ def norm(table: Tensor) -> Tensor:
     """Euclidean norm of each row: `[R, n]` -> `[R, 1]`."""
     found: Tensor = torch.linalg.vector_norm(table, dim=1, keepdim=True)
     return found
+
+
+def rms(table: Tensor) -> Tensor:
+    """Root mean square of each row: `[R, n]` -> `[R, 1]`."""
+    return norm(table) / math.sqrt(table.shape[1])
 
 
 def of_tensors(layout: Layout, measure: Callable[..., Tensor], *tables: Tensor) -> Tensor:

@@ -2,6 +2,108 @@
 
 from __future__ import annotations
 
-from core.optimizers.base import Rule
+from collections.abc import Callable
 
-RULES: tuple[Rule, ...] = ()
+import torch
+from torch import Tensor
+
+from core.optimizers.base import (
+    BETAS,
+    CLIP,
+    MU,
+    Context,
+    M,
+    Named,
+    Rule,
+    Update,
+    V,
+    ema,
+    eps,
+    norm,
+    rate,
+    weight_decay,
+)  # fmt: skip
+from core.spec import Hyper, Layout
+
+
+def lars(ctx: Context, s: Named, age: Named, h: Named) -> Update:
+    """LARS: `m <- mu m + trust (g + weight_decay p); p <- p - lr m`, for each weight matrix by itself
+
+    `trust = trust_coefficient |p| / (|g| + weight_decay |p|)`, 1 where that is 0 or 0/0. You et al., 1708.03888.
+
+    Biases and gains are left to plain momentum without decay, as in `pytorch_optimizer.LARS`, TensorFlow's skip list
+    and MLPerf; the paper does not speak of them. Followed too: the learning rate stands outside of m, as in
+    `torch.optim.SGD`; in the paper's algorithm 1 it is a part of m, which differs only while a schedule moves it.
+    Default rate: 1, at which a matrix moves by a thousandth of its size; 0.001, the class's own, would be a millionth.
+    """
+
+    def trusted(g: Tensor, p: Tensor) -> Tensor:
+        trust = _ratio(h.trust_coefficient * norm(p), norm(g) + h.weight_decay * norm(p))
+        return trust * torch.addcmul(g, h.weight_decay, p)
+
+    m = torch.addcmul(_on_matrices(ctx, trusted, ctx.g), h.momentum, s.m)
+    return m, {"m": m}, {}
+
+
+def lamb(ctx: Context, s: Named, age: Named, h: Named) -> Update:
+    """LAMB: `u = m / (sqrt(v) + eps) + weight_decay p; p <- p - lr trust u`, for each weight matrix by itself
+
+    with Adam's m and v, and `trust = |p| / (|u| + eps)`, 1 where |p| or |u| is 0. You et al., 1904.00962.
+
+    Followed: the authors' own code for ALBERT, and version 3 of the paper, where m and v are not corrected for their
+    bias; version 5 corrects them, which without weight decay is a factor that the trust ratio takes out again. The
+    paper's phi is the identity, as in that code (`pytorch_optimizer.Lamb` cuts |p| off at 10). As usual with it
+    (`exclude_from_weight_decay`), biases and gains are left to Adam's step without decay and trust ratio.
+    """
+    m, v = ema(s.m, ctx.g, h.beta1), ema(s.v, ctx.g * ctx.g, h.beta2)
+    root = v.sqrt()
+
+    def trusted(u: Tensor, p: Tensor) -> Tensor:
+        u = torch.addcmul(u, h.weight_decay, p) if h.uses("weight_decay") else u
+        size = norm(u)
+        return _ratio(norm(p) * (size > 0), size + h.eps) * u
+
+    return _on_matrices(ctx, trusted, m / (root + h.eps)), {"m": m, "v": v}, {"root_v": root}
+
+
+def _ratio(above: Tensor, below: Tensor) -> Tensor:
+    """`above / below`, and 1 where either is 0."""
+    return torch.where((above > 0) & (below > 0), above / below, 1.0)
+
+
+def _on_matrices(ctx: Context, change: Callable[[Tensor, Tensor], Tensor], table: Tensor) -> Tensor:
+    """`change(piece, weights)` of each weight matrix, `[R, n]` both; biases and gains stay as they are."""
+    layout: Layout = ctx.layout
+    pieces = zip(layout.shapes, table.split(layout.sizes, dim=1), ctx.p.split(layout.sizes, dim=1), strict=True)
+    return torch.cat(
+        [piece if layout.role(name) == "vector" else change(piece, p) for (name, _), piece, p in pieces], dim=1
+    )
+
+
+_TRUST = Hyper(
+    "trust_coefficient", 0.001, 1e-4, 1.0, log=True, label="Trust coefficient", minimum=0.0, open_minimum=True,
+    maximum=1000.0, help="How far a matrix moves at rate 1, as a share of its own size; 0.001 is usual.",
+)  # fmt: skip
+_LAYERWISE = "on matrices only, before the trust ratio"
+
+RULES = (
+    Rule(
+        "lars", "LARS", lars, (rate(1.0), _TRUST, MU, weight_decay(0.0, _LAYERWISE), CLIP),
+        r"m \leftarrow \mu m + \new{\kappa\,\frac{\lVert p\rVert}{\lVert g\rVert + \lambda\lVert p\rVert}}\,"
+        r"(g + \lambda p),\quad p \leftarrow p - \eta\,m",
+        "Momentum in which every layer moves by the same share of its own size.",
+        "You, Gitman, Ginsburg, 1708.03888", (M,), ("trust_coefficient", "momentum"),
+        parent="momentum", change="Each matrix's gradient is made as long as a set share of the matrix itself.",
+        tags="layer-wise adaptive rate scaling, trust ratio, large batch",
+    ),
+    Rule(
+        "lamb", "LAMB", lamb, (rate(0.001), *BETAS, eps(1e-6), weight_decay(0.0, _LAYERWISE), CLIP),
+        r"m \leftarrow \beta_1 m + (1-\beta_1)\,g,\quad v \leftarrow \beta_2 v + (1-\beta_2)\,g^2,\quad "
+        r"u = \frac{m}{\sqrt{v} + \epsilon} + \lambda p,\quad "
+        r"p \leftarrow p - \eta\,\new{\frac{\lVert p\rVert}{\lVert u\rVert + \epsilon}}\,u",
+        "Adam in which every layer moves by the same share of its own size.",
+        "You et al., 1904.00962", (M, V), ("beta1", "beta2"),
+        parent="adamw", change="Each matrix's step is made as long as the matrix itself, times the learning rate.",
+        tags="layer-wise adaptive moments, trust ratio, large batch, BERT",
+    ),
+)  # fmt: skip

@@ -2,6 +2,324 @@
 
 from __future__ import annotations
 
-from core.optimizers.base import Rule
+import math
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
-RULES: tuple[Rule, ...] = ()
+import torch
+from torch import Tensor
+
+from core.optimizers.adam import adamw
+from core.optimizers.base import (
+    BESIDE,
+    BETAS,
+    CLIP,
+    COUPLED,
+    Context,
+    M,
+    Named,
+    Rule,
+    Slot,
+    Update,
+    V,
+    beside,
+    decay,
+    decayed,
+    ema,
+    eps,
+    rate,
+    weight_decay,
+)  # fmt: skip
+from core.spec import Hyper, Layout
+
+# ---------------------------------------------------------------- Muon
+
+
+def muon(ctx: Context, s: Named, age: Named, h: Named) -> Update:
+    """Muon: `m <- mu m + (1 - mu) g; p <- p - lr (sqrt(max(1, rows / columns)) O + weight_decay p)`
+
+    with `O = orthogonal((1 - mu) g + mu m)`, Nesterov's look ahead. Jordan (2024), kellerjordan.github.io/posts/muon.
+
+    For hidden matrices, a convolution's being flattened to `[out, -1]`; embeddings, the output layer, biases and gains
+    go by AdamW at the rate `adamw_ratio lr`, as the authors prescribe, with the same weight decay. Followed:
+    `torch.optim.Muon` (momentum as a mean, rate adjusted as in "original") and `torch.optim.AdamW`. torch iterates in
+    bfloat16, here it is the table's own precision. Defaults: the authors' rates, 0.02 and 0.0003 for AdamW, which
+    torch's own example has too (its signature says 0.001); the other settings are torch's.
+    """
+    layout: Layout = ctx.layout
+    tables = (table.split(layout.sizes, dim=1) for table in (ctx.g, ctx.p, s.m))
+    squares = iter(s.v.split(_by_adamw(layout), dim=1))
+    steps, means, new_squares = [], [], []
+    for (name, shape), g, p, m in zip(layout.shapes, *tables, strict=True):
+        part: Any = SimpleNamespace(g=g, p=p)
+        if _by_muon(layout, name):
+            mean = ema(m, g, h.momentum)
+            ahead = ema(mean, g, h.momentum).reshape(len(g), shape[0], -1)
+            longer = math.sqrt(max(1.0, ahead.shape[1] / ahead.shape[2]))
+            step = beside(longer * _orthogonal(ahead).flatten(1), part, h)
+        else:
+            step, slots, _ = adamw(part, SimpleNamespace(m=m, v=next(squares)), age, h)
+            step, mean = h.adamw_ratio * step, slots["m"]
+            new_squares.append(slots["v"])
+        steps.append(step)
+        means.append(mean)
+    v = torch.cat(new_squares, dim=1) if new_squares else s.v
+    return torch.cat(steps, dim=1), {"m": torch.cat(means, dim=1), "v": v}, {}
+
+
+def _orthogonal(matrix: Tensor) -> Tensor:
+    """Each matrix with its singular values brought to about 1, `[R, n, k]`, by five Newton-Schulz iterations:
+
+    `X <- 3.4445 X - 4.7750 X X^T X + 2.0315 (X X^T)^2 X`, from the matrix divided by its Frobenius norm.
+    """
+    tall = matrix.shape[1] > matrix.shape[2]
+    x = matrix.mT if tall else matrix
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return x.mT if tall else x
+
+
+def _by_muon(layout: Layout, name: str) -> bool:
+    return layout.role(name) in ("hidden", "matrix")
+
+
+def _by_adamw(layout: Layout) -> list[int]:
+    """The sizes of the tensors that Muon leaves to AdamW."""
+    return [size for (name, _), size in zip(layout.shapes, layout.sizes, strict=True) if not _by_muon(layout, name)]
+
+
+# ---------------------------------------------------------------- Shampoo and SOAP: a square matrix for each axis
+
+
+def shampoo(ctx: Context, s: Named, age: Named, h: Named) -> Update:
+    """Shampoo: `L <- L + g g^T; R <- R + g^T g; p <- p - lr (L + eps)^(-1/4) g (R + eps)^(-1/4)`.
+
+    Gupta, Koren, Singer, 1802.09568, algorithm 2: a tensor of k axes has a matrix for each, raised to -1/(2k). So a
+    bias, a tensor of one axis, gets `(g g^T + … + eps)^(-1/2) g`, Adagrad with a full matrix.
+
+    Followed: `pytorch_optimizer.Shampoo`, without its momentum (which averages gradients with what was preconditioned
+    already). The roots are taken anew at each of the first 50 steps, and only then once in `precondition_frequency`:
+    there they are 0 until they are first taken, and roots of a few gradients blow up all that is new. Defaults: rate
+    and eps of its forerunner, `torch_optimizer` (0.1, 1e-4), and SOAP's frequency, 10, which can be watched live.
+    """
+    layout = ctx.layout
+    # A branch on a tensor: where no run's roots are due there is nothing to take. It changes no number.
+    due = _rows((age.total <= 50) | (age.total % h.precondition_frequency.round() == 0))
+    sides = _sides(layout, 1)
+    memories = zip(_squares(s.total, sides), _squares(s.root, sides), strict=True)
+    steps, totals, roots = [], [], []
+    for g in _tensors(layout, decayed(ctx, h)):
+        step = g
+        for axis in range(1, g.dim()):
+            total, root = next(memories)
+            total = total + _gram(g, axis)
+            if len(due):
+                power = -1 / (2 * (g.dim() - 1))
+                root = root.index_copy(0, due, _power(total[due], h.matrix_eps[due], power))
+            step = _along(step, axis, root)
+            totals.append(total)
+            roots.append(root)
+        steps.append(step)
+    return layout.flat(steps), {"total": layout.flat(totals), "root": layout.flat(roots)}, {}
+
+
+def soap(ctx: Context, s: Named, age: Named, h: Named) -> Update:
+    """SOAP: Adam in the eigenbases of Shampoo's matrices, `g' = Q_L^T g Q_R`. Vyas et al., 2409.11321.
+
+    `m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g'^2; p <- p - lr Q_L [m' / (sqrt(v) + eps)] Q_R^T`, with Adam's
+    corrections of bias outside of the division; then `p <- p - lr weight_decay p; L <- b2 L + (1 - b2) g g^T`, R
+    likewise, and every `precondition_frequency` steps one power iteration, `Q <- qr(L Q)`, its columns in the order of
+    their eigenvalues and v with them. The first step moves nothing: its gradient makes the first eigenbases. Biases
+    and gains go by Adam.
+
+    Followed, defaults too: `pytorch_optimizer.SOAP`, which is the authors' first code, but for the QR decomposition,
+    which they take in float32 and this in the table's own precision. m is kept unturned, which is the same.
+    """
+    layout, sides = ctx.layout, _sides(ctx.layout, 2)
+    first, passed = age.GG == 1, age.GG - 1
+    m = ema(s.m, ctx.g, torch.where(first, 1.0, h.beta1))
+    turned = _turned(layout, s.Q, ctx.g)
+    v = ema(s.v, turned * turned, torch.where(first, 1.0, h.beta2))
+    # Two columns of one tensor: a power of numbers without a gap would depend on how many there are (core/chunk.py).
+    seen_m, seen_v = torch.cat([torch.minimum(age.m, passed), torch.minimum(age.v, passed)], dim=1).split(1, dim=1)
+    corrected = (1 - h.beta2**seen_v).sqrt() / (1 - h.beta1**seen_m)
+    root = v.sqrt()
+    step = h.lr * corrected * _turned(layout, s.Q, _turned(layout, s.Q, m) / (root + h.eps), back=True)
+    step = torch.where(first, 0.0, step + h.lr * h.weight_decay * (ctx.p - step))
+
+    gg, q = s.GG, s.Q
+    if sides:
+        grams = (_gram(g, axis) for g in _tensors(layout, ctx.g) if g.dim() > 2 for axis in range(1, g.dim()))
+        gg = ema(gg, layout.flat(grams), h.beta2)
+        # Branches on tensors: where no run's bases are due there is nothing to decompose. They change no number.
+        if len(rows := _rows(first)):
+            q = q.index_copy(0, rows, layout.flat(_eigh(gram)[1].flip(2) for gram in _squares(gg[rows], sides)))
+        if len(rows := _rows(~first & (passed % h.precondition_frequency.round() == 0))):
+            bases, ordered = _refined(layout, gg[rows], q[rows], v[rows])
+            q, v = q.index_copy(0, rows, bases), v.index_copy(0, rows, ordered)
+    return step, {"m": m, "v": v, "GG": gg, "Q": q}, {"root_v": root}
+
+
+def _turned(layout: Layout, bases: Tensor, table: Tensor, *, back: bool = False) -> Tensor:
+    """A table in the eigenbases of its matrices' axes, or back from there; vectors stay as they are: `[R, P]`."""
+    squares, found = _squares(bases, _sides(layout, 2)), []
+    for tensor in _tensors(layout, table):
+        for axis in range(1, tensor.dim()) if tensor.dim() > 2 else ():
+            basis = next(squares)
+            tensor = _along(tensor, axis, basis if back else basis.mT)
+        found.append(tensor)
+    return layout.flat(found)
+
+
+def _refined(layout: Layout, gg: Tensor, q: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """The bases after one power iteration, and v with its columns in their new order."""
+    sides = _sides(layout, 2)
+    squares = zip(_squares(gg, sides), _squares(q, sides), strict=True)
+    bases, found = [], []
+    for tensor in _tensors(layout, v):
+        for axis in range(1, tensor.dim()) if tensor.dim() > 2 else ():
+            gram, basis = next(squares)
+            product = gram @ basis
+            order = (basis * product).sum(1).argsort(dim=1, descending=True)
+            tensor = _ordered(tensor, axis, order)
+            bases.append(torch.linalg.qr(_ordered(product, 2, order))[0])
+        found.append(tensor)
+    return layout.flat(bases), layout.flat(found)
+
+
+def _ordered(tensor: Tensor, axis: int, order: Tensor) -> Tensor:
+    """The same with one axis in another order, `order [R, n]`."""
+    shape = [len(order), *[1] * (tensor.dim() - 1)]
+    shape[axis] = -1
+    return torch.take_along_dim(tensor, order.view(shape), axis)
+
+
+def _power(gram: Tensor, eps: Tensor, power: float) -> Tensor:
+    """`(gram + eps I)^power` of symmetric matrices, `[R, n, n]`, `eps [R, 1]`."""
+    values, vectors = _eigh(gram)
+    # As in core/chunk.py: a power of numbers without a gap between them depends on how many there are.
+    apart = torch.stack([values.clamp(min=0) + eps] * 2, dim=2)[:, :, 0]
+    return (vectors * apart.pow(power).unsqueeze(1)) @ vectors.mT
+
+
+def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, rising, and eigenvectors; NaN of a run that has diverged, for which torch would raise."""
+    finite = torch.isfinite(gram).all(2).all(1).view(-1, 1, 1)
+    values, vectors = torch.linalg.eigh(torch.where(finite, gram, 0.0))
+    return values, torch.where(finite, vectors, math.nan)
+
+
+def _gram(tensor: Tensor, axis: int) -> Tensor:
+    """Inner products of a tensor's slices along one axis, `[R, *shape] -> [R, n, n]`; of a matrix: g g^T, g^T g."""
+    slices = tensor.movedim(axis, 1).flatten(1).view(len(tensor), tensor.shape[axis], -1)
+    return slices @ slices.mT
+
+
+def _along(tensor: Tensor, axis: int, matrix: Tensor) -> Tensor:
+    """One axis of each run's tensor multiplied by its matrix, `[R, n, n]`."""
+    moved = tensor.movedim(axis, 1)
+    columns = moved.flatten(1).view(len(tensor), tensor.shape[axis], -1)
+    # A lone column goes twice: of one run alone, its product would be taken by another routine, and rounded otherwise.
+    product = matrix @ (columns if columns.shape[2] > 1 else columns.expand(-1, -1, 2))
+    return product[:, :, : columns.shape[2]].reshape(moved.shape).movedim(1, axis)
+
+
+def _tensors(layout: Layout, table: Tensor) -> list[Tensor]:
+    """`[R, *shape]` of each tensor; a bias `(n, 1)` has one axis, as in the sources: `[R, n]`."""
+    views = layout.views(table)
+    return [view.flatten(1) if layout.role(name) == "vector" else view for name, view in views.items()]
+
+
+def _sides(layout: Layout, least: int) -> list[int]:
+    """The length of each axis of each tensor that has at least so many."""
+    shapes = [
+        (size,) if layout.role(name) == "vector" else shape
+        for (name, shape), size in zip(layout.shapes, layout.sizes, strict=True)
+    ]
+    return [side for shape in shapes if len(shape) >= least for side in shape]
+
+
+def _squares(table: Tensor, sides: list[int]) -> Iterator[Tensor]:
+    """A memory of square matrices, `[R, n, n]` each."""
+    pieces = table.split([side * side for side in sides], dim=1)
+    return (piece.view(len(piece), side, side) for piece, side in zip(pieces, sides, strict=True))
+
+
+def _rows(which: Tensor) -> Tensor:
+    """`[R, 1]` of truths -> the rows where they hold."""
+    return which.squeeze(1).nonzero().squeeze(1)
+
+
+# ---------------------------------------------------------------- settings and entries
+
+
+def _squared(least: int) -> Any:
+    return lambda layout: (sum(side * side for side in _sides(layout, least)),)
+
+
+_RATIO = Hyper(
+    "adamw_ratio", 0.015, 0.001, 10.0, log=True, label="AdamW's rate / η", minimum=0.0, maximum=1e6,
+    help="Learning rate of AdamW, for the output layer and the biases, as a share of Muon's; 0.015 is usual.",
+)  # fmt: skip
+_MATRIX_EPS = Hyper(
+    "matrix_eps", 1e-4, 1e-10, 1.0, grid=tuple(float(f"1e{k}") for k in range(-10, 1)), label="ε",
+    minimum=0.0, open_minimum=True, maximum=1e9,
+    help="Added to every eigenvalue, so that directions without a gradient do not get huge steps; 1e-4 is usual.",
+)  # fmt: skip
+
+
+def _frequency(what: str) -> Hyper:
+    return Hyper(
+        "precondition_frequency", 10, 1, 100, grid=(1, 2, 5, 10, 20, 50, 100), label=f"Steps between {what}",
+        minimum=1, maximum=100_000, help=f"The {what} are taken anew once in so many steps; 10 is usual.",
+    )  # fmt: skip
+
+
+_MEAN = decay("beta1", "β₁", 0.95, "Memory of the gradient's mean m: 0.95 forgets half of it in 14 steps.")
+_SQUARE = decay("beta2", "β₂", 0.95, "Memory of the squares, v and the matrices: 0.95 forgets half in 14 steps.")
+
+RULES = (
+    Rule(
+        "muon", "Muon", muon,
+        (rate(0.02, "How far one step goes: the hidden matrices' largest change along any direction."), _RATIO,
+         decay("momentum", "Momentum μ", 0.95, "Share of m that is kept at each step; 0.95 is usual."),
+         *BETAS, eps(1e-8), weight_decay(0.1, BESIDE), CLIP),
+        r"m \leftarrow \mu m + (1-\mu)\,g,\quad \new{(1-\mu)\,g + \mu m = U \Sigma V^\top},\quad "
+        r"p \leftarrow p - \eta\,\Bigl(\new{\sqrt{\max(1, \tfrac{\mathrm{rows}}{\mathrm{columns}})}\;U V^\top}"
+        r" + \lambda p\Bigr)",
+        "Momentum whose step is the same size along every direction of a hidden matrix.",
+        "Jordan et al. (2024), kellerjordan.github.io/posts/muon",
+        (M, Slot("v", 2, shape=lambda layout: (sum(_by_adamw(layout)),))), ("momentum", "adamw_ratio"), decoupled=True,
+        parent="momentum", change="It orthogonalises the whole matrix of m: all its singular values become about 1.",
+        tags="orthogonal, Newton-Schulz, spectral norm, AdamW, hidden layers, nanoGPT speedrun",
+    ),
+    Rule(
+        "shampoo", "Shampoo", shampoo,
+        (rate(0.1), _frequency("roots"), _MATRIX_EPS, COUPLED, CLIP),
+        r"\new{L \leftarrow L + g g^\top,\quad R \leftarrow R + g^\top g},\quad "
+        r"p \leftarrow p - \eta\,\new{(L + \epsilon I)^{-1/4}}\,g\,\new{(R + \epsilon I)^{-1/4}}",
+        "Adagrad for whole matrices: it also corrects how the weights of a layer pull on each other.",
+        "Gupta, Koren, Singer, 1802.09568",
+        (Slot("total", 2, shape=_squared(1), shown=False), Slot("root", 2, shape=_squared(1), shown=False)),
+        ("precondition_frequency", "matrix_eps"),
+        parent="adagrad", change="One matrix for each side of the layer takes the place of one v for each weight.",
+        tags="second order, preconditioner, Kronecker, full matrix",
+    ),
+    Rule(
+        "soap", "SOAP", soap,
+        (rate(0.003), _MEAN, _SQUARE, _frequency("eigenbases"), eps(1e-8), weight_decay(0.01, BESIDE), CLIP),
+        r"\new{L \leftarrow \beta_2 L + (1-\beta_2)\,g g^\top = Q_L \Lambda Q_L^\top},\quad "
+        r"m \leftarrow \beta_1 m + (1-\beta_1)\,g,\quad "
+        r"\new{v \leftarrow \beta_2 v + (1-\beta_2)\,(Q_L^\top g\,Q_R)^2},\quad "
+        r"p \leftarrow p - \eta\,Q_L\,\new{\frac{Q_L^\top \hat m\,Q_R}{\sqrt{\hat v} + \epsilon}}\,Q_R^\top"
+        r" - \eta\lambda p",
+        "Adam run along the directions that Shampoo finds.", "Vyas et al., 2409.11321",
+        (M, V, Slot("GG", shape=_squared(2)), Slot("Q", shape=_squared(2))),
+        ("beta2", "precondition_frequency"), scales_by_rate=False, decoupled=True,
+        parent="shampoo", change="Shampoo's matrices only give the axes; along these it is Adam that sets the steps.",
+        tags="second order, preconditioner, eigenbasis, rotation, Kronecker",
+    ),
+)  # fmt: skip

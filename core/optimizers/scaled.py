@@ -1,6 +1,10 @@
-"""Rules that divide each weight's gradient by its own size so far."""
+"""Rules that give each weight a rate of its own, from the sizes or the signs of its gradients so far."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
 
 from core.optimizers.base import (
     CLIP,
@@ -44,6 +48,34 @@ def rmsprop(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     return m, {"v": v, "m": m, "mean": mean}, {"root_v": root}
 
 
+def adadelta(ctx: Context, s: Named, age: Named, h: Named) -> Update:
+    """Adadelta: `v <- rho v + (1 - rho) g^2; d = sqrt(u + eps) / sqrt(v + eps) g; u <- rho u + (1 - rho) d^2;
+    p <- p - lr d`. Zeiler, 1212.5701.
+
+    Followed: `torch.optim.Adadelta`. The paper has no learning rate, which here is 1.
+    """
+    g = decayed(ctx, h)
+    v = ema(s.v, g * g, h.rho)
+    root = (v + h.eps).sqrt()
+    step = (s.u + h.eps).sqrt() / root * g
+    return step, {"v": v, "u": ema(s.u, step * step, h.rho)}, {"root_v": root}
+
+
+def rprop(ctx: Context, s: Named, age: Named, h: Named) -> Update:
+    """Rprop: `size <- size etaplus` where g kept its sign, `size etaminus` where it changed; `p <- p - size sign(g)`.
+
+    Where the sign changed, the weight rests for a step, and the next one counts as its first. Riedmiller and Braun
+    (1993); followed: `torch.optim.Rprop` (iRprop-: no step is taken back; Igel and Hüsken, 2000). As there, the
+    learning rate is each weight's first size and nothing else: a schedule acts on what starts at a reset.
+    """
+    sign = ctx.g.sign()
+    kept = sign * s.sign  # 1: the same sign, -1: another, 0: there was none to compare with
+    factor = torch.where(kept > 0, h.etaplus, torch.where(kept < 0, h.etaminus, 1))
+    size = (s.size * factor).clamp(min=h.step_size_min, max=h.step_size_max)
+    sign = torch.where(kept < 0, 0, sign)
+    return sign * size, {"sign": sign, "size": size}, {}
+
+
 _ALPHA = decay("alpha", "α", 0.99, "Memory of the squared gradient v: 0.99 forgets half of it in 69 steps.")
 _CENTERED = Hyper("centered", False, label="Centered", help="Divide by the gradient's spread instead of its size.")
 _LR_DECAY = Hyper(
@@ -59,6 +91,30 @@ _LR_DECAY = Hyper(
 _ACCUMULATOR = Hyper(
     "initial_accumulator_value", 0.0, 0.0, 1.0, label="Start of v", maximum=1e6, help="Where the sum of squares starts."
 )
+_ADADELTA_EPS = replace(
+    eps(1e-6), open_minimum=True,
+    help="Added to both mean squares, of steps and of gradients, so it sets how small the first steps are; 1e-6 is "
+    "usual.",
+)  # fmt: skip
+_ETAMINUS = Hyper(
+    "etaminus", 0.5, 0.1, 0.95, label="η₋", minimum=0.0, maximum=1.0, open_minimum=True, open_maximum=True,
+    grid=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
+    help="What a weight's step is multiplied by when its gradient changes sign; 0.5 is usual.",
+)  # fmt: skip
+_ETAPLUS = Hyper(
+    "etaplus", 1.2, 1.01, 2.0, label="η₊", minimum=1.0, maximum=10.0, open_minimum=True,
+    grid=(1.01, 1.05, 1.1, 1.2, 1.3, 1.5, 2.0),
+    help="What a weight's step is multiplied by while its gradient keeps its sign; 1.2 is usual.",
+)  # fmt: skip
+_SMALLEST = Hyper(
+    "step_size_min", 1e-6, 1e-9, 1e-3, grid=tuple(float(f"1e{k}") for k in range(-9, -2)), label="Smallest step",
+    minimum=0.0, maximum=1000.0, help="No weight's step gets smaller than this; 1e-6 is usual.",
+)  # fmt: skip
+_LARGEST = Hyper(
+    "step_size_max", 50.0, 0.001, 50.0, grid=(0.001, 0.01, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0),
+    label="Largest step", minimum=0.0, maximum=1000.0, open_minimum=True,
+    help="No weight's step gets larger than this; 50 is the usual bound, which a small network never reaches.",
+)  # fmt: skip
 
 RULES = (
     Rule(
@@ -80,5 +136,30 @@ RULES = (
         (V, Slot("m", 1, shown=False), Slot("mean", 1, shown=False)), ("alpha", "momentum"),
         parent="adagrad", change="v is a moving average instead of a sum: it forgets, so the steps need not shrink.",
         tags="adaptive",
+    ),
+    Rule(
+        "adadelta", "Adadelta", adadelta,
+        (rate(1.0), decay("rho", "ρ", 0.9, "Memory of both mean squares: 0.9 forgets half of them in 7 steps."),
+         _ADADELTA_EPS, COUPLED, CLIP),
+        r"v \leftarrow \rho v + (1-\rho)\,g^2,\quad \new{d = \frac{\sqrt{u + \epsilon}}{\sqrt{v + \epsilon}}}\,g,"
+        r"\quad \new{u \leftarrow \rho u + (1-\rho)\,d^2},\quad p \leftarrow p - \eta\,d",
+        "Takes steps of the size of its own recent steps, so that no rate has to be found.", "Zeiler, 1212.5701",
+        (V, Slot("u")), ("rho",),
+        parent="rmsprop", change="The size of recent steps takes the place of a learning rate.",
+        tags="adaptive, no learning rate, units",
+    ),
+    Rule(
+        "rprop", "Rprop", rprop,
+        (rate(0.01, "How far each weight's first step goes; after that every weight finds its own step size, and a "
+              "schedule changes nothing."),
+         _ETAMINUS, _ETAPLUS, _SMALLEST, _LARGEST, CLIP),
+        r"\new{d \leftarrow \begin{cases} \eta_+\,d & g\text{ kept its sign} \\ \eta_-\,d & g\text{ changed it}"
+        r"\end{cases}},\quad d_0 = \eta,\quad p \leftarrow p - \new{d\;\mathrm{sign}(g)}",
+        "Only signs count: a step grows while its sign stays, and halves when it turns. Made for full batches.",
+        "Riedmiller, Braun (1993)",
+        # The last signs are a memory of the gradient, but not of its mean; the sizes are steps, not gradients.
+        (Slot("sign", 1, shown=False), Slot("size", reset="lr")), ("etaminus", "etaplus"), scales_by_rate=False,
+        parent="sgd", change="Every weight has a step size of its own, which follows the signs of its gradients.",
+        tags="sign, full batch, resilient propagation, no learning rate",
     ),
 )  # fmt: skip

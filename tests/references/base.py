@@ -15,7 +15,8 @@ from core.spec import Layout
 from core.tasks import Batch, Task
 
 Weights = list[Parameter]  # one a tensor of the layout; what our layout calls a vector has one axis here
-Closure = Callable[[], Tensor]  # puts the gradient at the present weights into them, clipped; gives the loss
+# Puts the gradient at the present weights into them, clipped, `drawn=True` that on drawn labels; gives the loss.
+Closure = Callable[..., Tensor]
 
 
 def stepped(optimizer: Any, closure: Closure, step: int) -> None:
@@ -55,7 +56,8 @@ class Problem(Task):
     """
 
     layout = Layout(
-        (("W1", (5, 4)), ("b1", (5, 1)), ("W2", (3, 5)), ("b2", (3, 1))),
+        # Sides that differ by one, so that a first gradient leaves one direction out: of two any basis would be right.
+        (("W1", (5, 4)), ("b1", (5, 1)), ("W2", (4, 5)), ("b2", (4, 1))),
         (("W1", "hidden"), ("b1", "vector"), ("W2", "output"), ("b2", "vector")),
     )
     smoothing = 0.0
@@ -84,12 +86,36 @@ class Problem(Task):
         """The gradient at flat weights `[P]`, as written down."""
         return (self.drawn if drawn else self.a)[step] + self.c * p
 
+    def value(self, p: Tensor, step: int) -> Tensor:
+        """The loss at flat weights `[P]`, as written down."""
+        return p @ self.a[step] + (p * p) @ self.c / 2
+
     def weights(self) -> Weights:
         """The first weights, as a torch module would hold them."""
         return [
             Parameter(part.reshape(shape if self.layout.role(name) != "vector" else -1).clone())
             for part, (name, shape) in zip(self.p.split(self.layout.sizes), self.layout.shapes, strict=True)
         ]
+
+
+class Bowl(Problem):
+    """For rules that need all of the data: `sum(c (p - a_0)^2) / 2`, the same at each step.
+
+    Its smallest loss is 0, so that no line search is decided by the rounding of a difference.
+    """
+
+    def __init__(self, seed: int, steps: int):
+        super().__init__(seed, steps)
+        self.c = self.c + 0.5
+
+    def loss(self, p: Tensor, batch: Batch) -> Tensor:
+        return (p - self.a[0].to(p)).square() @ self.c.to(p) / 2
+
+    def gradient(self, p: Tensor, step: int, drawn: bool = False) -> Tensor:
+        return self.c * (p - self.a[0])
+
+    def value(self, p: Tensor, step: int) -> Tensor:
+        return (p - self.a[0]).square() @ self.c / 2
 
 
 def flat(weights: Sequence[Tensor]) -> Tensor:
