@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 STEPS: tuple[tuple[str, ...], ...] = (
     ("core.spec",),
     ("core.optimizers", "core.schedules", "core.edits", "core.tasks"),
+    ("core.guests",),
+    ("core.adapter",),
     ("core.config",),
     ("core.probes",),
     ("core.state",),
@@ -27,14 +29,14 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ("core.chunk",),
     ("core.train",),
     ("core.history",),
-    ("core.analysis", "core.tuned", "core.race", "core.sweep"),
+    ("core.analysis", "core.tuned", "core.conformance", "core.race", "core.sweep"),
     ("core",),
     ("ui",),
     ("pages",),
     ("app", "serve"),
 )
 # Families, whose members may import each other; no circle, which is tested for all.
-FAMILIES = ("core.optimizers", "core.tasks", "ui")
+FAMILIES = ("core.guests", "core.optimizers", "core.schedules", "core.tasks", "ui")
 
 # Third parties that must not be imported in a part of the project.
 FORBIDDEN = {

@@ -40,10 +40,23 @@ def _aspects(racer: Racer) -> list[Callable[[Racer], str]]:
     ]
 
 
+class _Said:
+    """A setting within a summary: `{name}` is its value as one says it, `{name:%}` a share in percent."""
+
+    def __init__(self, value: float):
+        self.value = value
+
+    def __format__(self, spec: str) -> str:
+        return f"{number_text(float(f'{100 * self.value:.3g}'))}%" if spec == "%" else number_text(self.value)
+
+
 def schedule_words(racer: Racer) -> str:
-    """What happens to the learning rate, in a few words: "constant rate", "rate × 0.1 every 300"."""
-    texts = {name: number_text(value) for name, value in racer.schedule.settings if isinstance(value, (int, float))}
-    return SCHEDULES[racer.schedule.name].summary.format(**texts)
+    """What happens to the learning rate, in a few words: "rate × 0.1 every 300", "5% warm-up, then cosine to 0%"."""
+    said = {name: _Said(value) for name, value in racer.schedule.settings if isinstance(value, (int, float))}
+    words = SCHEDULES[racer.schedule.name].summary
+    if "warmup" in said and said["warmup"].value:
+        words = f"{{warmup:%}} warm-up, then {words}"
+    return words.format(**said)
 
 
 def _reset(racer: Racer) -> str:
