@@ -7,7 +7,8 @@
 #
 #   make check   format, lint and types        make bench   writes benchmarks/results.json
 #   make format  puts the format right         make tune    tunes the learning rates anew
-#   make venv    the empty environment only    make clean   removes the environment
+#   make docs    writes docs/optimizers.md     make venv    the empty environment only
+#   make clean   removes the environment
 #
 # Settings, given as in `make run PORT=9000`:
 
@@ -15,6 +16,9 @@ PYTHON  ?= python3
 PORT    ?= 8501
 # 0.0.0.0 opens the app to the network, for a class.
 ADDRESS ?= 127.0.0.1
+# Optimizer classes that race beside the built-in ones: packages, classes or files, as in
+# make run OPTIMIZERS="torch.optim pytorch_optimizer mypackage.MyOptimizer path/to/file.py".
+OPTIMIZERS ?= $(DESCENT_LAB_OPTIMIZERS)
 # Further words for pytest, as in `make test ARGS="tests/test_palette.py -k contrast"`.
 ARGS    ?=
 
@@ -26,9 +30,10 @@ PY   := $(VENV)/bin/python
 export OMP_NUM_THREADS      := 1
 export MKL_NUM_THREADS      := 1
 export OPENBLAS_NUM_THREADS := 1
+export DESCENT_LAB_OPTIMIZERS := $(OPTIMIZERS)
 
 .DELETE_ON_ERROR:
-.PHONY: run test check format bench tune venv setup setup-dev clean
+.PHONY: run test check format bench tune docs venv setup setup-dev clean
 
 run: setup
 	@address="$(ADDRESS)"; \
@@ -65,6 +70,9 @@ bench: setup-dev
 
 tune: setup
 	$(PY) -m benchmarks.tune
+
+docs: setup
+	$(PY) -m ui.catalogue
 
 clean:
 	rm -rf $(VENV) static/plotly.min.js

@@ -3,4 +3,10 @@
 import streamlit as st
 
 st.set_page_config(page_title="Descent Lab", layout="wide", initial_sidebar_state="collapsed")
-st.navigation([st.Page("pages/1_Race.py", title="Race", default=True)], position="top").run()
+st.navigation(
+    [
+        st.Page("pages/1_Race.py", title="Race", default=True),
+        st.Page("pages/2_Optimizers.py", title="Optimizers"),
+    ],
+    position="top",
+).run()

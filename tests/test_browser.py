@@ -8,11 +8,13 @@ from collections.abc import Callable
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect
 
+from benchmarks.served import server as fresh_server
 from core import SCHEDULES, race, racer
 from core.config import Choice
-from ui import limits
+from ui import family, limits
 from ui.scenario import Scenario, default, read, scenario, write
 
 PATIENCE = 60_000  # milliseconds until a test gives up; none of them waits for time to pass
@@ -304,7 +306,7 @@ def test_presets_and_popovers(page: OpenPage, console_errors: list[str]) -> None
     until_complete(opened, 300)
     opened.get_by_role("button", name="Change").nth(2).click()
     opened.get_by_role("combobox", name="Learning rate over time").click()
-    opened.get_by_role("option", name="step decay").click()
+    opened.get_by_role("option", name="step decay", exact=True).click()
     until(opened, f'd.run !== "{run}"')
     factor = opened.get_by_role("slider", name="Decay factor")
     expect(factor).to_be_visible(timeout=PATIENCE)
@@ -322,3 +324,116 @@ def test_presets_and_popovers(page: OpenPage, console_errors: list[str]) -> None
     expect(factor).to_be_visible(timeout=PATIENCE)
     opened.wait_for_url(lambda url: schedule().get("factor") == wanted, timeout=PATIENCE)
     assert until(opened, f'd.run === "{shown_by(opened).config.key()}"')["blank"] == "0" and console_errors == []
+
+
+def test_the_optimizer_menu_is_searched_and_the_card_follows(page: OpenPage, console_errors: list[str]) -> None:
+    wrapped = racer("adam+sam", lr=0.01)
+    opened = page(link(scenario(race("moons", [racer("sgd", lr=0.1, schedule="cosine"), wrapped], steps=500, seeds=3))))
+    run = until_complete(opened, 500)["run"]
+    assert "r1=adam~sam&" in opened.url, "a link that can be read, and copied through anything"
+    expect(opened.locator("[data-now]")).to_have_attribute("x1", "120.0")  # the curve's mark stands at the end
+    box = opened.get_by_role("combobox", name="Optimizer").nth(1)
+    assert box.input_value().startswith("Adam + SAM\t")
+    assert box.evaluate("e => e.clientWidth < parseFloat(getComputedStyle(e).tabSize)"), (
+        "closed, it shows the name alone"
+    )
+    box.click()
+    opened.keyboard.press("Backspace")  # takes all that stood there, what is out of sight, too
+    opened.keyboard.type("sign")
+    options = opened.get_by_role("option")
+    expect(options.filter(has_text="signSGD")).to_be_visible(timeout=PATIENCE)
+    assert {"signSGD", "Signum", "Lion"} <= {text.split("\t")[0] for text in options.all_inner_texts()}
+    for _ in "sign":
+        opened.keyboard.press("Backspace")
+    opened.keyboard.type("2302.06675")
+    expect(options).to_have_count(1)
+    opened.keyboard.press("Enter")
+    opened.wait_for_url(re.compile("r1=lion~sam&"), timeout=PATIENCE)
+    run = until_complete(opened, 500, run=run)["run"]
+    opened.get_by_role("button", name="Compare by gradient evaluations").click()
+    opened.wait_for_url(re.compile("x=evaluations"), timeout=PATIENCE)
+    opened.get_by_role("button", name="More").nth(1).click()
+    opened.get_by_role("button", name="Lookahead").click()
+    opened.wait_for_url(re.compile("r1=lion~sam~lookahead&"), timeout=PATIENCE)
+    expect(opened.get_by_role("slider", name="Lookahead k")).to_be_visible(timeout=PATIENCE)  # it stays open
+    assert until_complete(opened, 500, run=run)["blank"] == "0" and console_errors == []
+
+
+# The page of the optimizers
+
+
+def in_tree(page: Page, rule: str) -> Locator:
+    return page.locator(f'.dl-family a[data-rule="{rule}"]')
+
+
+def until_way(page: Page, rule: str) -> None:
+    """Until the page shows the way to a rule, to the last equation."""
+    expect(page.get_by_role("heading", level=1)).to_have_text(family.headline(rule), timeout=PATIENCE)
+    last = page.locator(f".st-key-way > :last-child > .st-key-entry-{rule}")
+    expect(last.locator(".katex-html")).to_be_visible(timeout=PATIENCE)
+    expect(in_tree(page, rule)).to_have_attribute("aria-current", "true")
+
+
+def test_every_rule_of_the_tree_is_a_click_away(page: OpenPage, console_errors: list[str]) -> None:
+    opened = page(QUICK)
+    until_complete(opened, 500)
+    opened.get_by_role("link", name="Optimizers").click()
+    until_way(opened, family.DEFAULT)
+    accent = opened.locator(".dl-family .dl-path > a").first.evaluate("link => getComputedStyle(link).color")
+    for rule in reversed(family.menu()):
+        in_tree(opened, rule).click()
+        until_way(opened, rule)
+        opened.wait_for_url(re.compile(rf"/Optimizers\?rule={rule}$"))
+        assert opened.locator(".dl-family .dl-path > a").all_inner_texts() == [r.label for r in family.path(rule)]
+        assert opened.locator(".katex-error").count() == 0
+    in_tree(opened, "adam").focus()
+    opened.keyboard.press("Enter")
+    until_way(opened, "adam")
+    marks = opened.locator('.st-key-entry-adam .katex [style*="color"]')
+    assert marks.first.evaluate("mark => getComputedStyle(mark).color") == accent
+    opened.go_back()
+    until_way(opened, "sgd")
+    assert console_errors == []
+
+
+def test_a_rule_races_its_parent_by_one_click(page: OpenPage, console_errors: list[str]) -> None:
+    opened = page(QUICK)
+    opened.get_by_role("link", name="Optimizers").click()
+    in_tree(opened, "momentum").click()
+    until_way(opened, "momentum")
+    opened.get_by_role("link", name="Race it against SGD").click()
+    until_complete(opened, 1000)
+    assert shown_by(opened).config == family.duel("momentum").config
+    assert console_errors == []
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_optimizers_are_readable_at_every_width(page: OpenPage, dark: bool) -> None:
+    opened = page("/Optimizers?rule=amsgrad", width=390, height=844, dark=dark)
+    expect(opened.locator(".st-key-entry-amsgrad .katex-html")).to_be_visible(timeout=PATIENCE)
+    link, fold = in_tree(opened, "momentum"), opened.locator(".dl-family summary")
+    expect(link).to_be_hidden()
+    fold.click()
+    expect(link).to_be_visible()
+    assert overflow(opened) == []
+    link.click()
+    expect(opened.get_by_role("heading", level=1)).to_have_text(family.headline("momentum"), timeout=PATIENCE)
+    expect(link).to_be_hidden()
+    for width in (768, 1024, 1440, 1920):
+        opened.set_viewport_size({"width": width, "height": 900})
+        expect(link).to_be_visible()
+        assert overflow(opened) == [], width
+    found = Axe().run(opened).response["violations"]
+    assert [violation["id"] for violation in found if violation["impact"] in ("serious", "critical")] == []
+
+
+@pytest.mark.slow
+def test_a_link_to_a_page_is_the_first_thing_a_server_is_asked(browser: Browser) -> None:
+    with fresh_server(warming=0) as address:
+        opened = browser.new_page()
+        opened.goto(f"{address}/Optimizers?rule=momentum")
+        until_way(opened, "momentum")
+        expect(opened.get_by_role("navigation", name="App pages").get_by_role("link")).to_have_text(
+            ["Race", "Optimizers"]
+        )
+        opened.close()
