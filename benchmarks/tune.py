@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from core import RULES, TASKS, Recording, race, racer, run
+from core.config import refusal
 from core.spec import complete
 from core.tasks import build
 
@@ -105,8 +106,14 @@ def beyond(medians: Medians) -> list[float]:
     return []
 
 
-def tune(setting: Setting, rules: Sequence[str] = tuple(RULES)) -> list[dict[str, Any]]:
-    """The entries of core/tuned.json for one setting."""
+def allowed(setting: Setting) -> list[str]:
+    """The rules that can be raced there."""
+    task = build(setting.task, complete(TASKS[setting.task].hypers, {}, setting.task))
+    return [rule for rule in RULES if not refusal(RULES[rule], task, setting.batch or BATCH)]
+
+
+def tune(setting: Setting, rules: Sequence[str]) -> list[dict[str, Any]]:
+    """The entries of core/tuned.json for some rules in one setting."""
     torch.set_num_threads(1)
     medians: dict[str, Medians] = {rule: {} for rule in rules}
     to_try = {rule: [rate for rate in GRID if FIRST_LOW <= rate <= FIRST_HIGH] for rule in rules}
@@ -151,22 +158,30 @@ def written(entries: Iterable[Mapping[str, Any]]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Tune everything in two processes and write the file."""
+    """Tune everything in two processes; the file is written as each setting is done."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tune", description=__doc__)
     parser.add_argument("--workers", type=int, default=2, help="processes (default 2)")
-    workers = parser.parse_args(arguments).workers
-    began, entries, todo = time.monotonic(), [], settings()
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        running = {pool.submit(tune, setting): setting for setting in todo}
+    parser.add_argument("--missing", action="store_true", help="only what the file does not have yet")
+    options = parser.parse_args(arguments)
+    began = time.monotonic()
+    entries = json.loads(TARGET.read_text())["entries"] if options.missing else []
+    kept = {(entry["task"], entry["steps"], entry["batch"], entry["rule"]) for entry in entries}
+    todo = {
+        setting: rules
+        for setting in settings()
+        if (rules := [r for r in allowed(setting) if (setting.task, setting.steps, setting.batch, r) not in kept])
+    }
+    with ProcessPoolExecutor(options.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        running = {pool.submit(tune, setting, rules): setting for setting, rules in todo.items()}
         for done, future in enumerate(as_completed(running), start=1):
             entries += future.result()
+            TARGET.write_text(written(entries))
             setting = running[future]
             print(
                 f"{done}/{len(todo)} {setting.task}, {setting.steps} steps, batch {setting.batch or 'any'} "
                 f"({time.monotonic() - began:.0f} s)",
                 flush=True,
             )
-    TARGET.write_text(written(entries))
     edges = sum(entry["edge"] for entry in entries)
     print(f"{len(entries)} rates written to {TARGET}, {edges} of them at an end of the slider")
 

@@ -9,16 +9,15 @@ from typing import Any
 
 import streamlit as st
 
-from core.config import BATCH, STEPS, Choice, Racer, Reset, race, racer
-from core.optimizers import RULES
+from core.config import STEPS, Choice, Racer, Reset, race, racer
 from core.schedules import SCHEDULES
 from core.tasks import TASKS
-from ui import limits, live, style
+from ui import costs, limits, live, menu, style
 from ui.card import card
 from ui.controls import choice, setting
 from ui.numbers import number_text
 from ui.presets import PRESETS
-from ui.scenario import AXES, FIRST_SEED, SEEDS, SPEEDS, Scenario, read, write
+from ui.scenario import AXES, FIRST_SEED, SEEDS, SPEEDS, Scenario, batch_sizes, batch_turned, read, write
 from ui.settings import DEFAULTS, SAME, TUNED, each_tuned, library_defaults, newcomer, same_rate, setting_of
 
 STAGE, CHART = "race", "race-chart"
@@ -86,8 +85,9 @@ def racer_changed(generation: int, slot: int, what: str, value: Any) -> None:
     elif what == "defaults":
         attempt(lambda s: s.with_racer(slot, racer(chosen.rule)), anew=True)
     elif what == "rule":
-        other = replace(newcomer(shown.config, value), schedules=chosen.schedules)
-        attempt(lambda s: s.with_racer(slot, other), anew=True)
+        attempt(lambda s: s.with_racer(slot, menu.turned(s.config, chosen, value)), anew=True)
+    elif what == "wrapped":
+        attempt(lambda s: s.with_racer(slot, menu.wrapped(chosen, value)), anew=False)
     else:
         attempt(lambda s: s.with_racer(slot, changed(chosen, what, value)), anew=False)
 
@@ -115,13 +115,12 @@ def _scheduled(chosen: Racer, schedule: str, settings: Mapping[str, Any]) -> Rac
 
 
 def add(contender: Racer | None = None) -> None:
-    """One more racer: a given one, or the first rule that is not there yet."""
+    """One more racer: a given one, or a rule that is not there yet, a usual one before others."""
     shown = stage().shown
     slot = shown.free_slot()
     if slot is None:
         return
-    present = {chosen.rule for chosen in shown.config.racers}
-    rule = next((name for name in RULES if name not in present), "adam")
+    rule = menu.next_rule({chosen.rule for chosen in shown.config.racers})
     attempt(lambda s: s.with_racer(slot, contender or newcomer(s.config, rule)), anew=True)
 
 
@@ -137,6 +136,7 @@ def shared_changed(generation: int, name: str, value: Any) -> None:
         steps, batch, seeds = config.steps, config.batch, config.seeds
         if name == "task":
             task = (value, {})
+            batch = batch_turned(config, race(task, [racer("sgd")]).build_task())
         elif name.startswith("task."):
             task = (task[0], task[1] | {name.removeprefix("task."): value})
         elif name == "steps":
@@ -168,19 +168,27 @@ def preset_chosen(name: str) -> None:
 
 
 def pulled() -> None:
-    """The browser has drawn, and says what it holds."""
-    pull = st.session_state[CHART].pull
-    put(held=live.Held.told(pull, stage().shown.config.key()))
+    """The browser has drawn, and says what it holds; what it says of a page just left is not heard."""
+    if CHART in st.session_state:
+        put(held=live.Held.told(st.session_state[CHART].pull, stage().shown.config.key()))
 
 
 def viewed() -> None:
     """The viewer chose another chart, axis or speed."""
+    if CHART not in st.session_state:
+        return
     view, shown = st.session_state[CHART].view, stage().shown
     if isinstance(view, Mapping):
         wanted = {name: str(view.get(name)) for name in ("chart", "x", "speed")}
         charts = [chart.id for chart in live.charts_for(shown.config.build_task())]
         if wanted["chart"] in charts and wanted["x"] in AXES and wanted["speed"] in SPEEDS:
             put(shown=replace(shown, view=replace(shown.view, **wanted)))
+
+
+def by_evaluations() -> None:
+    """The x axis on which steps that cost differently can be compared."""
+    shown = stage().shown
+    put(shown=replace(shown, view=replace(shown.view, x="evaluations")))
 
 
 def address() -> None:
@@ -223,7 +231,10 @@ def shared_row(now: Stage) -> None:
         stops = {stop: number_text(stop) for stop in STEPS.stops()}
         choice("Steps", "steps", stops, config.steps, key("steps"), tell, help=STEPS.help)
         if task.examples is not None:
-            choice("Batch", "batch", BATCH.stops(), config.batch, key("batch"), tell, help=BATCH.help)
+            batch = batch_sizes(task)
+            sizes = {size: number_text(size) for size in batch.stops()}
+            sizes[task.examples] = f"all ({number_text(task.examples)})"
+            choice("Batch", "batch", sizes, config.batch, key("batch"), tell, help=batch.help)
         choice("Seeds", "seeds", SEEDS.stops(), len(config.seeds), key("seeds"), tell, help=SEEDS.help)
         st.space("stretch")
         _questions(now, key)
@@ -270,6 +281,10 @@ def chart() -> None:
         put(address=st.query_params.to_dict())
         st.rerun()
     live.chart(CHART, now.shown, pulled, viewed, now.held, now.scene)
+    if now.shown.view.x != "evaluations" and (sentence := costs.unequal(now.shown.config)):
+        with st.container(key="hint", horizontal=True, gap="xsmall", vertical_alignment="center"):
+            st.caption(sentence, width="content")
+            st.button("Compare by gradient evaluations", key="evaluations", type="tertiary", on_click=by_evaluations)
     address()
 
 
@@ -290,7 +305,8 @@ def arena() -> None:
         with left, st.container(key="cards"):
             for slot, contender in zip(shown.slots, config.racers, strict=True):
                 card(slot, contender, now.generation, partial(racer_changed, now.generation),
-                     accuracy=config.build_task().accuracy, alone=len(config.racers) == 1)  # fmt: skip
+                     steps=config.steps, layout=config.build_task().layout, accuracy=config.build_task().accuracy,
+                     alone=len(config.racers) == 1)  # fmt: skip
             if len(config.racers) < limits.RACERS:
                 st.button("Add a racer", key=f"{now.generation}.add", icon=":material/add:", on_click=add,
                           width="stretch", help="One more optimizer, at its tuned rate if known.")  # fmt: skip
@@ -300,10 +316,13 @@ def arena() -> None:
 
 def main() -> None:
     arrived = st.query_params.to_dict()
-    if STAGE not in st.session_state or arrived != stage().address:
+    # Who comes back by the navigation brings no address, and finds the race that was left.
+    if STAGE not in st.session_state or (arrived and arrived != stage().address):
         shown, notes = read(arrived)
         old = st.session_state.get(STAGE, Stage(shown, -1, scene=-1))
         st.session_state[STAGE] = Stage(shown, old.generation + 1, tuple(notes), scene=old.scene + 1)
+    elif not arrived:
+        put(address=None)
     style.sheet()
     arena()
 

@@ -16,7 +16,7 @@ export function lossChart(data) {
   return { id: "loss", track: "loss", field: "", label: data.loss_label, log: data.loss_log, levels: data.levels, capped: true };
 }
 
-const SPARE = 860; // px of a window's height to which the usual figure belongs
+const SPARE = 900; // px of a window's height to which the usual figure belongs
 
 /**
  * Where the two plots lie in a figure of this width, in pixels. `labels`: width of the widest name and value;

@@ -4,7 +4,9 @@
 //   store.js      what is held of a race       figure.js     store -> traces, layout, overlay
 //   transport.js  the controls                 overlay.js    names, cursor, readout
 //   format.js     numbers and ticks            theme.js      tokens of light and dark
+//   menu.js       the cards' optimizer menu
 
+import "./menu.js";
 import { tickText, significant, percent } from "./format.js";
 import { failureText, fitRange, geometry, lossChart, namesOf, reading, scene } from "./figure.js";
 import { paintOverlay, paintPointer, paintReadout } from "./overlay.js";
@@ -354,7 +356,7 @@ class Live {
     charts.setAttribute("aria-label", `${loss.label} above, ${lower.label} below. Arrow keys move the play head, space plays.`);
     title.style.left = `${box.left}px`;
     title.firstElementChild.textContent = loss.label;
-    const band = seeds > 1 ? `median of ${seeds} seeds, band their range` : "one seed";
+    const band = seeds > 1 ? `median and range of ${seeds} seeds` : "one seed";
     title.lastElementChild.textContent = loss.log ? `(log), ${band}` : band;
     title.title = this.data.smoothing ? `Line: ${this.data.smoothing}` : "";
     reset.hidden = !this.zoom;
@@ -396,6 +398,10 @@ class Live {
       const index = this.store.racers.findIndex((r) => r.id === id);
       const text = index < 0 ? "" : this.result(index, field);
       if (element.textContent !== text) element.textContent = text;
+    }
+    for (const line of document.querySelectorAll("[data-now]")) {
+      const x = ((this.head / this.store.steps) * line.ownerSVGElement.viewBox.baseVal.width).toFixed(1);
+      for (const end of ["x1", "x2"]) if (line.getAttribute(end) !== x) line.setAttribute(end, x);
     }
   }
 

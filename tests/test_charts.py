@@ -265,7 +265,7 @@ def test_a_chart_is_offered_where_the_task_can_fill_it(task: str) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_a_memory_that_a_racer_lacks_is_said_to_be_missing(rule: str) -> None:
     """And one that it has is drawn."""
-    config = race("quadratic", [racer(rule)], steps=5)
+    config = race("moons", [racer(rule)], steps=5, batch=600)
     found, charts = whole(config), {chart["id"]: chart for chart in describe(config)["charts"]}
     for name in ("m", "v"):
         drawn = np.isfinite(field(config, found.tracks, "probe", f"{name}.mid")).all()

@@ -20,14 +20,16 @@ from streamlit.testing.v1 import AppTest
 
 from core import RULES, TASKS, Config, race, racer, run
 from core.config import Choice
+from core.optimizers import WRAPPERS, why_not
 from tests.pools import InlineRaces, Waiting
 from tests.test_scenario import addresses, assert_readable
 from ui import limits
 from ui.charts import loss_steps
+from ui.menu import USUAL
 from ui.presets import PRESETS
 from ui.races import Races
 from ui.scenario import Scenario, default, read, scenario, write
-from ui.settings import each_tuned, library_defaults, same_rate
+from ui.settings import each_tuned, library_defaults, newcomer, same_rate
 
 APP = Path(__file__).resolve().parent.parent / "app.py"
 TRACKS = ("loss", "eval", "probe")
@@ -81,6 +83,7 @@ class Session:
             *self.app.selectbox,
             *self.app.toggle,
             *self.app.number_input,
+            *self.app.pills,
         ]
         (found,) = [w.key for w in tree if w.key and w.key.split(".", 1)[-1] == what and w.key[0].isdigit()]
         return str(found)
@@ -96,6 +99,11 @@ class Session:
 
     def choose(self, what: str, value: Any) -> dict[str, Any]:
         self._checked(self.app.selectbox(key=self.key(what)).set_value(value).run())
+        return self.message
+
+    def wrap(self, what: str, names: list[str]) -> dict[str, Any]:
+        """The pills of a racer's wrappers."""
+        self._checked(self.app.pills(key=self.key(what)).set_value(names).run())
         return self.message
 
     def open(self, what: str) -> None:
@@ -505,9 +513,7 @@ def test_racers_are_added_up_to_eight_and_keep_their_colours(idle: Waiting) -> N
     for count in range(2, limits.RACERS + 1):
         message = session.press("add")
         assert len(message["race"]["racers"]) == count == len(session.shown.slots)
-    assert sorted(r.rule for r in session.shown.config.racers) == sorted(RULES), (
-        "each rule once, before any comes twice"
-    )
+    assert {r.rule for r in session.shown.config.racers} == set(USUAL), "the usual ones, each once"
     assert session.shown.config.racers[0].rule == "adam"
     assert "add" not in [str(button.key).split(".", 1)[-1] for button in session.app.button]
 
@@ -542,11 +548,60 @@ def test_another_optimizer_comes_at_its_tuned_rate(idle: Waiting) -> None:
     assert tuned is not None and session.shown.config.racers[0] == tuned.racers[0]
 
 
+def test_wrappers_are_put_around_a_racer_and_taken_away(idle: Waiting) -> None:
+    session = Session(write(QUICK))
+    session.open("r1.more")
+    message = session.wrap("r1.wrapped", ["sam"])
+    assert session.shown.config.racers[1] == racer("adam+sam", lr=0.01)
+    assert [r["label"] for r in message["race"]["racers"]] == ["SGD", "Adam + SAM"]
+    session.slide("r1.sam_rho", 0.2)
+    session.wrap("r1.wrapped", ["sam", "lookahead"])
+    assert session.shown.config.racers[1] == racer("adam+sam+lookahead", lr=0.01, sam_rho=0.2)
+    session.choose("r1.rule+sam+lookahead", "sgd")
+    tuned = newcomer(QUICK.config, "sgd").get("lr")
+    assert session.shown.config.racers[1] == racer("sgd+sam+lookahead", lr=tuned, sam_rho=0.2)
+    session.open("r1.more")
+    session.wrap("r1.wrapped", [])
+    assert session.shown.config.racers[1] == racer("sgd", lr=tuned)
+
+
+def test_a_wrapper_may_be_chosen_in_the_menu(idle: Waiting) -> None:
+    session = Session(write(QUICK))
+    session.choose("r1.rule", "adam+sam")
+    assert session.shown.config.racers[1] == racer("adam+sam", lr=0.01)
+
+
+def test_wrappers_that_do_not_go_together_are_refused_in_a_sentence(idle: Waiting) -> None:
+    averaging = [name for name, wrapper in WRAPPERS.items() if wrapper.eval_params]
+    session = Session(write(QUICK))
+    session.open("r1.more")
+    session.wrap("r1.wrapped", averaging[:1])
+    before = session.shown
+    session.wrap("r1.wrapped", averaging[:2])
+    assert session.warnings == [why_not(RULES["adam"], tuple(averaging[:2]))] and session.shown == before
+    session.open("r1.more")
+    assert session.app.pills(key=session.key("r1.wrapped")).value == averaging[:1], "the pills show what is raced"
+
+
+def test_steps_that_cost_differently_offer_the_axis_that_is_fair(idle: Waiting) -> None:
+    session = Session(write(QUICK))
+    assert "evaluations" not in [button.key for button in session.app.button]
+    session.choose("r1.rule", "adam+sam")
+    assert "A step of Adam + SAM takes 2 gradients, one of SGD takes 1." in [c.value for c in session.app.caption]
+    run = session.message["run"]
+    session.app.button(key="evaluations").click().run()
+    assert session.message["view"]["x"] == session.shown.view.x == "evaluations" and session.message["run"] == run
+    assert "evaluations" not in [button.key for button in session.app.button]
+
+
 def test_schedule_and_resets_are_set_and_unset(idle: Waiting) -> None:
     session = Session(write(QUICK))
     session.open("r1.plan")
     session.choose("r1.schedule", "step")
     assert session.shown.config.racers[1].schedule.name == "step"
+    plans = [element.value for element in session.app.markdown if "dl-plan" in element.value]
+    assert ["data-now" in plan for plan in plans] == [False, True], "only a rate that moves has a curve"
+    assert "remembers nothing" in plans[0] and "remembers 2 numbers a weight" in plans[1]
     session.slide("r1.schedule.factor", 0.5)
     session.choose("r1.reset", "v")
     contender = session.shown.config.racers[1]
@@ -577,6 +632,24 @@ def test_what_all_share_is_changed_for_all(idle: Waiting) -> None:
     config = session.shown.config
     assert (config.steps, config.batch, config.seeds) == (300, 16, (0, 1, 2, 3, 4))
     assert [r.get("lr") for r in config.racers] == [0.1, 0.7], "rates of one's own stay"
+
+
+def test_all_of_the_data_is_the_last_entry_of_the_batch_menu(idle: Waiting) -> None:
+    """What needs it is refused before, in a sentence that says what to choose; and it stays all on another problem."""
+    session = Session(write(scenario(race("digits", [racer("sgd", lr=0.1)], seeds=1))))
+    assert session.app.selectbox(key=session.key("batch")).options[-2:] == ["256", "all (1,077)"]
+    session.choose("r0.rule", "lbfgs")
+    (sentence,) = session.warnings
+    assert "batch must be 1077" in sentence and session.shown.config.racers[0].rule == "sgd"
+    session.choose("batch", 1077)
+    session.choose("r0.rule", "lbfgs")
+    assert session.warnings == [] and session.shown.config.racers[0] == racer("lbfgs")
+    session.choose("batch", 32)
+    assert len(session.warnings) == 1 and session.shown.config.batch == 1077
+    session.choose("task", "quadratic")
+    session.choose("task", "moons")
+    assert session.warnings == [] and session.shown.config.batch == 600
+    assert session.app.selectbox(key=session.key("batch")).value == 600
 
 
 # --- the address

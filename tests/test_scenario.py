@@ -12,11 +12,24 @@ from hypothesis import strategies as st
 
 from core import RULES, SCHEDULES, TASKS, Config, Hyper, Racer, Reset, race, racer
 from core.config import BATCH, EVERY, Choice
-from tests.strategies import configs, racers
+from tests.strategies import configs, fitting, racers
 from ui import limits
 from ui.charts import charts_for
 from ui.presets import PRESETS
-from ui.scenario import AXES, FIRST_SEED, OFFERED, SEEDS, SPEEDS, Scenario, View, default, read, scenario, write
+from ui.scenario import (
+    AXES,
+    FIRST_SEED,
+    OFFERED,
+    SEEDS,
+    SPEEDS,
+    Scenario,
+    View,
+    batch_turned,
+    default,
+    read,
+    scenario,
+    write,
+)
 
 some = settings(deadline=None, derandomize=True, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 many = settings(some, max_examples=120)
@@ -29,20 +42,26 @@ def offered(contender: Racer) -> Racer:
     return replace(contender, reset=Reset(what, 0 if what == "nothing" or not every else max(every, int(EVERY.low))))
 
 
+def is_small_enough(config: Config) -> bool:
+    weights = config.rows * config.build_task().layout.width
+    return weights <= limits.NUMBERS and weights * config.batch <= limits.WORK
+
+
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     """What can be shown: any task and racers with settings between the ends of their sliders, any colours and view."""
     drawn = draw(configs(tables=False, others=False, edited=False, plain_seeds=True))
-    contenders = draw(st.lists(racers(tables=False, others=False).map(offered), min_size=1, max_size=limits.RACERS))
+    batch = max(drawn.batch, int(BATCH.low))
+    some = racers(tables=False, others=False, rules=fitting(drawn.build_task(), batch))
+    contenders = draw(st.lists(some.map(offered), min_size=1, max_size=limits.RACERS))
     first, seeds = draw(st.integers(0, int(FIRST_SEED.high))), draw(st.integers(1, limits.SEEDS))
     config = replace(
         drawn,
         racers=tuple(contenders),
-        batch=max(drawn.batch, int(BATCH.low)),
+        batch=batch,
         seeds=tuple(range(first, first + seeds)),
     )
-    weights = config.rows * config.build_task().layout.width
-    assume(weights <= limits.NUMBERS and weights * config.batch <= limits.WORK)
+    assume(is_small_enough(config))
     slots = draw(st.sets(st.integers(0, limits.RACERS - 1), min_size=len(contenders), max_size=len(contenders)))
     charts = [chart.id for chart in charts_for(config.build_task())]
     view = View(draw(st.sampled_from(charts)), draw(st.sampled_from(AXES)), draw(st.sampled_from(SPEEDS)))
@@ -106,7 +125,7 @@ def assert_within_limits(shown: Scenario) -> None:
     config = shown.config
     assert isinstance(config.task, Choice)
     assert 1 <= config.steps <= limits.STEPS
-    assert BATCH.low <= config.batch <= BATCH.high
+    assert BATCH.low <= config.batch <= (config.build_task().examples or BATCH.high)
     assert len(config.seeds) <= limits.SEEDS and config.seeds[0] <= FIRST_SEED.high
     assert len(config.racers) <= limits.RACERS and max(shown.slots) < limits.RACERS
     assert not config.edits
@@ -274,6 +293,56 @@ def test_a_fraction_where_a_whole_number_belongs_is_said_to_be_one() -> None:
     assert notes == ["Steps of this race is “150.5”, no whole number; 150 is used."]
 
 
+@pytest.mark.parametrize(("text", "taken", "notes"), [("1077", 1077, 0), ("700", 700, 0), ("1078", 1077, 1)])
+def test_a_batch_may_be_all_of_the_data_and_no_more(text: str, taken: int, notes: int) -> None:
+    shown, said = read({"task": "digits", "batch": text, "r0": "lbfgs" if taken == 1077 else "sgd"})
+    assert shown.config.batch == taken and len(said) == notes
+    assert not notes or said == ["Batch of this race is “1078”, but goes from 4 to 1077 here; 1077 is used."]
+    assert_readable(said)
+
+
+@pytest.mark.parametrize(
+    ("address", "about"),
+    [
+        ({"task": "digits", "r0": "adam", "r1": "lbfgs"}, "batch must be 1077"),
+        ({"task": "moons", "r0": "lbfgs", "batch": "256"}, "batch must be 600"),
+        ({"task": "quadratic", "r0": "sophia"}, "no classes"),
+    ],
+)
+def test_a_link_to_a_race_that_its_optimizer_refuses_says_why(address: dict[str, str], about: str) -> None:
+    shown, said = read(address)
+    assert shown == default() and len(said) == 1 and about in said[0]
+    assert_readable(said)
+
+
+@pytest.mark.parametrize(
+    ("rule", "before", "batch", "after", "turned"),
+    [
+        ("adam", "digits", 32, "moons", 32),
+        ("adam", "digits", 1077, "moons", 600),
+        ("adam", "digits", 700, "moons", 600),
+        ("adam", "digits", 8, "quadratic", 8),
+        ("adam", "digits", 1077, "quadratic", 32),
+        ("adam", "quadratic", 8, "digits", 8),
+        ("lbfgs", "quadratic", 8, "digits", 1077),
+        ("lbfgs", "moons", 600, "digits", 1077),
+    ],
+)
+def test_all_of_the_data_stays_all_on_another_problem(
+    rule: str, before: str, batch: int, after: str, turned: int
+) -> None:
+    """And who needs it has it, since on a function there is no menu to choose it from beforehand."""
+    task = race(after, [racer("sgd")]).build_task()
+    assert batch_turned(race(before, [racer(rule)], batch=batch), task) == turned
+
+
+def test_all_of_the_digits_are_within_the_limits_for_four_racers_and_eight_seeds() -> None:
+    config = race("digits", [racer("lbfgs", strong_wolfe=True)] * 4, batch=1077, seeds=8)
+    assert scenario(config).config == config
+    with pytest.raises(ValueError, match="times as large as one may be here"):
+        scenario(race("digits", [racer("adam")] * 8, batch=1077, seeds=10))
+
+
 def test_a_script_in_a_name_is_not_repeated() -> None:
     _, notes = read({"v": "1", "task": "<script>alert(1)</script>", "r0": "<img src=x onerror=alert(1)>"})
     assert len(notes) == 2
@@ -307,6 +376,7 @@ def test_racers_keep_their_colours(shown: Scenario) -> None:
     if free is None:
         assert len(shown.slots) == limits.RACERS
     else:
+        assume(is_small_enough(replace(shown.config, racers=(*shown.config.racers, racer("sgd")))))
         more = shown.with_racer(free, racer("sgd"))
         assert dict(zip(more.slots, more.config.racers, strict=True)) == by_colour | {free: racer("sgd")}
         assert more.without(free) == shown

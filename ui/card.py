@@ -7,10 +7,14 @@ from typing import Any
 
 import streamlit as st
 
-from core.config import EVERY, Racer
-from core.optimizers import RULES
+from core.config import CONSTANT, EVERY, Racer
+from core.optimizers import RULES, WRAPPERS
 from core.schedules import SCHEDULES
+from core.spec import Layout
+from ui import costs, menu
 from ui.controls import choice, setting
+from ui.curve import curve
+from ui.equations import bare, marked
 from ui.names import schedule_words
 from ui.numbers import number_text
 from ui.scenario import OFFERED
@@ -22,14 +26,26 @@ MEMORY = {
     "v": "forgets v (the gradient's size)",
     "all": "forgets everything",
 }
-SHORT = {"nothing": "keeps its memory", "m": "forgets m", "v": "forgets v", "all": "forgets all"}
+SHORT_TITLE = 4  # characters
+SHORT = {"m": "forgets m", "v": "forgets v", "all": "forgets all"}
 
 
-def card(slot: int, racer: Racer, generation: int, changed: Changed, *, accuracy: bool, alone: bool) -> None:
+def card(
+    slot: int,
+    racer: Racer,
+    generation: int,
+    changed: Changed,
+    *,
+    steps: int,
+    layout: Layout,
+    accuracy: bool,
+    alone: bool,
+) -> None:
     """Draw the card; `changed(slot, what, value)` is told of every change.
 
-    `what` is a setting of the rule, "schedule.…", "reset", "reset_every", "rule", or one of the actions "duplicate",
-    "remove" and "defaults".
+    `what` is a setting of the rule, "schedule.…", "reset", "reset_every", "rule", "wrapped", or one of the actions
+    "duplicate", "remove" and "defaults". `steps` is the length of the run, and `layout` the network's, on which it
+    depends what the rule remembers.
     """
 
     def key(what: str) -> str:
@@ -41,28 +57,33 @@ def card(slot: int, racer: Racer, generation: int, changed: Changed, *, accuracy
     faces = [racer.spec.hyper(setting) for setting in racer.spec.face]
     with st.container(key=f"card-{slot}"):
         with st.container(key=f"head-{slot}", horizontal=True, vertical_alignment="center", gap="small"):
-            rules = {rule: entry.label for rule, entry in RULES.items()}
-            choice("Optimizer", "rule", rules, racer.rule, key("rule"), tell, hide_label=True)
+            # The browser knows an option by its text: another wrapper is another line, and so another box.
+            box = "+".join(["rule", *menu.wrappers_of(racer.rule)])
+            choice("Optimizer", "rule", menu.lines(racer), menu.base_of(racer.rule), key(box), tell, hide_label=True)
             # Without the racer's name, which follows its settings: a changed popover is a new one, and closed.
             more = st.popover(
-                "More", icon=":material/tune:", key=key("more"), on_change="rerun", help=f"All of {racer.spec.label}"
+                "More", icon=":material/tune:", key=key("more"), on_change="rerun", help="Equation and all settings"
             )
         setting(racer.spec.hyper("lr"), racer.get("lr"), key("lr"), tell)
-        if faces:
-            for column, hyper in zip(st.columns(len(faces), gap="medium", wrap=False), faces, strict=True):
-                with column:
-                    setting(hyper, racer.get(hyper.name), key(hyper.name), tell)
+        # Two sliders share a line if their names leave them room: β₁ and β₂ do.
+        short = len(faces) > 1 and all(len(hyper.title) <= SHORT_TITLE for hyper in faces)
+        places = st.columns(len(faces), gap="medium", wrap=False) if short else [st.container() for _ in faces]
+        for place, hyper in zip(places, faces, strict=True):
+            with place:
+                setting(hyper, racer.get(hyper.name), key(hyper.name), tell)
         _results(slot, accuracy)
         with st.container(key=f"plan-{slot}", horizontal=True, vertical_alignment="center", gap="xsmall"):
-            st.html(f'<span class="dl-plan">{_plan(racer)}</span>', width="content")
+            # `st.html` would take the curve out.
+            drawn = curve(racer, steps, slot) if racer.schedule != CONSTANT else ""
+            st.markdown(f'<div class="dl-plan">{drawn}{_plan(racer, layout)}</div>', True, width="stretch")
             # A label that changed would make another popover, and close this one under the hand.
             plan = st.popover("Change", key=key("plan"), on_change="rerun", type="tertiary", help="Schedule and resets")
     if plan.open:
         with plan:
-            _plan_controls(racer, key, tell)
+            _plan_controls(racer, steps, key, tell)
     if more.open:
         with more:
-            _more(racer, key, tell, faces, alone)
+            _more(racer, key, tell, faces, layout, alone)
 
 
 def _results(slot: int, accuracy: bool) -> None:
@@ -75,24 +96,25 @@ def _results(slot: int, accuracy: bool) -> None:
     )
 
 
-def _plan(racer: Racer) -> str:
-    """Schedule and reset policy in a few words."""
-    words = schedule_words(racer)
-    if not racer.spec.slots:
-        return f"{words} · remembers nothing"
-    when = ""
-    if racer.reset.what != "nothing":
-        when = f" every {number_text(racer.reset.every)}" if racer.reset.every else " at each decay"
-    return f"{words} · {SHORT[racer.reset.what]}{when}"
+def _plan(racer: Racer, layout: Layout) -> str:
+    """Two lines: the schedule, with what a step takes where that is unusual; what is remembered, and until when."""
+    rate, memory = [schedule_words(racer)], [costs.keeps(racer.spec, layout, dict(racer.settings))]
+    if racer.spec.gradients != 1:
+        rate.append(costs.takes(racer.spec))
+    if racer.spec.slots and racer.reset.what != "nothing":
+        when = f"every {number_text(racer.reset.every)}" if racer.reset.every else "at each decay"
+        memory.append(f"{SHORT[racer.reset.what]} {when}")
+    return "<br>".join(map(" · ".join, (rate, memory)))
 
 
-def _plan_controls(racer: Racer, key: Callable[[str], str], tell: Callable[..., None]) -> None:
-    options = {name: SCHEDULES[name].label for name in OFFERED}
+def _plan_controls(racer: Racer, steps: int, key: Callable[[str], str], tell: Callable[..., None]) -> None:
+    schedule = SCHEDULES[racer.schedule.name]
     choice(
-        "Learning rate over time", "schedule", options, racer.schedule.name, key("schedule"), tell,
-        help=" ".join(SCHEDULES[name].help for name in OFFERED),
+        "Learning rate over time", "schedule", {name: SCHEDULES[name].label for name in OFFERED}, schedule.name,
+        key("schedule"), tell, help="\n".join(f"- {SCHEDULES[name].label}: {SCHEDULES[name].help}" for name in OFFERED),
     )  # fmt: skip
-    for hyper in SCHEDULES[racer.schedule.name].hypers:
+    st.caption(schedule.help)
+    for hyper in schedule.hypers:
         value = racer.schedule.get(hyper.name)
         setting(hyper, value, key(f"schedule.{hyper.name}"), lambda name, v: tell(f"schedule.{name}", v))
     if not racer.spec.slots:
@@ -108,15 +130,25 @@ def _plan_controls(racer: Racer, key: Callable[[str], str], tell: Callable[..., 
     choice("When", "reset_when", when, 0 if racer.reset.every == 0 else EVERY.default, key("reset_when"), tell)
     if racer.reset.every:
         setting(EVERY, racer.reset.every, key("reset_every"), lambda _, value: tell("reset_every", value))
-    elif racer.schedule.name == "constant":
-        st.caption("The rate is constant: there is no decay, so nothing is forgotten.")
+    elif not schedule.react and not racer.decays(steps):
+        st.caption("With this schedule the rate never jumps, so nothing is forgotten.")
 
 
-def _more(racer: Racer, key: Callable[[str], str], tell: Callable[..., None], faces: list[Any], alone: bool) -> None:
-    rule = racer.spec
+def _more(
+    racer: Racer, key: Callable[[str], str], tell: Callable[..., None], faces: list[Any], layout: Layout, alone: bool
+) -> None:
+    rule, around = racer.spec, menu.wrappers_of(racer.rule)
     st.markdown(f"**{rule.label}.** {rule.idea}")
-    st.latex(rule.equation)
-    st.caption(f"{rule.paper}. g is the gradient, η the learning rate, p the weights.")
+    for depth in range(len(around), -1, -1):
+        name = "+".join([menu.base_of(racer.rule), *around[:depth]])
+        st.latex(marked(bare(RULES[name].equation)))
+    cost = f"{costs.keeps(rule, layout, dict(racer.settings))}; {costs.takes(rule)}"
+    st.caption(f"g is the gradient, η the learning rate, p the weights. {rule.paper}.  \n{cost[0].upper()}{cost[1:]}.")
+    st.pills(
+        "Wrapped in", list(WRAPPERS), selection_mode="multi", default=around, key=key("wrapped"),
+        format_func=lambda name: WRAPPERS[name].label, on_change=_wrapped, args=(key("wrapped"), tell),
+        help="\n".join(f"- {wrapper.label}: {wrapper.idea}" for wrapper in WRAPPERS.values()),
+    )  # fmt: skip
     shown = {"lr", *(hyper.name for hyper in faces)}
     for hyper in rule.hypers:
         if hyper.name not in shown:
@@ -128,3 +160,7 @@ def _more(racer: Racer, key: Callable[[str], str], tell: Callable[..., None], fa
             ("Remove", "remove", alone, "Take this racer out."),
         ):
             st.button(label, key=key(action), on_click=tell, args=(action,), disabled=off, help=help)
+
+
+def _wrapped(key: str, tell: Callable[..., None]) -> None:
+    tell("wrapped", st.session_state[key])

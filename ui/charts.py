@@ -16,6 +16,7 @@ from core.analysis import verdict
 from core.config import Config
 from core.history import by_racer, counted, summary
 from core.optimizers import RULES
+from core.schedules import SCHEDULES
 from core.state import LOSS_NOT_FINITE, RECORDING, WEIGHTS_NOT_FINITE, Records
 from core.tasks import Task
 from ui.limits import LOSS_SAMPLES
@@ -300,8 +301,9 @@ def _marks(config: Config, records: Records) -> list[Mark]:
     bound = np.median(by_racer(config, records.bound), axis=-1)
     found: list[Mark] = []
     for index, (name, racer) in enumerate(zip(names, config.racers, strict=True)):
+        event = SCHEDULES[racer.schedule.name].event
         for step in racer.decays(config.steps):
-            found.append(Mark(index, step, "decay", f"{name}: the learning rate is cut at step {step}"))
+            found.append(Mark(index, step, "decay", f"{name}: the learning rate {event} at step {step}"))
         for steps in by_racer(config, records.cuts)[:, index]:
             if (steps >= 0).any():
                 cut = steps[steps >= 0]

@@ -41,11 +41,12 @@ def choice(
     label: str, name: str, options: Sequence[Any] | Mapping[Any, str], value: Any, key: str, changed: OnChange,
     help: str | None = None, hide_label: bool = False,
 ) -> None:  # fmt: skip
-    """A drop-down; a value that is not among the options has a place of its own at the end."""
+    """A drop-down that finds what is typed anywhere in an option; a value that is none of them stands at the end."""
     texts = dict(options) if isinstance(options, Mapping) else {option: str(option) for option in options}
     if value not in texts:
         texts[value] = number_text(value)
     st.selectbox(
         label, list(texts), list(texts).index(value), format_func=lambda option: texts[option], key=key, help=help,
         on_change=_tell, args=(key, name, changed), label_visibility="collapsed" if hide_label else "visible",
+        filter_mode="contains",
     )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from core.config import Config
 from core.optimizers.base import Rule
 from core.spec import Layout
@@ -9,11 +11,11 @@ from ui.names import labels
 from ui.numbers import number_text
 
 
-def keeps(rule: Rule, layout: Layout) -> str:
-    """ "remembers nothing", "remembers 2 numbers a weight": on a network of this layout."""
+def keeps(rule: Rule, layout: Layout, settings: Mapping[str, object] | None = None) -> str:
+    """ "remembers nothing", "remembers 2 numbers a weight": on a network of this layout, with these settings."""
     if rule.guest:
         return "runs outside the table: slow"
-    numbers = float(f"{rule.remembered(layout):.2g}")
+    numbers = float(f"{rule.remembered(layout, settings):.2g}")
     return f"remembers {_counted(numbers, 'number')} a weight" if numbers else "remembers nothing"
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor, ShutdownExecutorError
 from numpy.typing import NDArray
 
+from core.adapter import adapted
 from core.config import Config
 from ui import limits, worker
 from ui.charts import Mark, track_fields, track_steps
@@ -150,7 +151,7 @@ class Races:
         while True:
             if self._pool is None:
                 self._pool = ProcessPoolExecutor(
-                    self._workers, timeout=None, initializer=worker.begin, initargs=(os.getpid(),),
+                    self._workers, timeout=None, initializer=worker.begin, initargs=(os.getpid(), adapted()),
                     env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
                 )  # fmt: skip
             try:

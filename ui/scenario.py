@@ -2,8 +2,9 @@
 
     ?v=1&task=digits&steps=1000&batch=32&seeds=8&r0=sgd&r0.lr=0.3&r2=adam&r2.lr=0.003&r2.schedule=step&chart=m
 
-`r0` … `r7` are the racers by colour; `rN.setting` is written where it differs from the default. What comes by an
-address is untrusted: `read` never raises, keeps within the page's limits and says what it changed.
+`r0` … `r7` are the racers by colour; `rN.setting` is written where it differs from the default. Adam within SAM, the
+rule "adam+sam", is written "adam~sam", since a "+" in an address is a space. What comes by an address is untrusted:
+`read` never raises, keeps within the page's limits and says what it changed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from core.config import BATCH, CONSTANT, EVERY, RESETS, STEPS, Choice, Config, Racer, Reset, race, racer
-from core.optimizers import RULES
+from core.optimizers import RULES, WRAPPERS, why_not
 from core.schedules import SCHEDULES
 from core.spec import Hyper
-from core.tasks import TASKS
+from core.tasks import TASKS, Task, build
 from ui import limits
 from ui.charts import CHARTS, charts_for
 from ui.numbers import number_text
@@ -98,6 +99,20 @@ def scenario(config: Config) -> Scenario:
     return Scenario(config, tuple(range(len(config.racers))), View(charts_for(config.build_task())[0].id))
 
 
+def batch_sizes(task: Task) -> Hyper:
+    """The batch size as it can be set for a task: up to all of its training data."""
+    return replace(BATCH, high=task.examples or BATCH.high)
+
+
+def batch_turned(config: Config, task: Task) -> int:
+    """The batch size of a race that turns to another task: who had all of the data, or needs it, has all again."""
+    if task.examples is None:
+        return config.batch if config.batch <= BATCH.high else int(BATCH.default)
+    needed = any(contender.spec.full_batch for contender in config.racers)
+    everything = needed or config.batch == config.build_task().examples
+    return task.examples if everything else min(config.batch, task.examples)
+
+
 def default() -> Scenario:
     """The first screen: the digits, with SGD, momentum and Adam each tuned."""
     bare = race("digits", [racer("sgd")], seeds=int(SEEDS.default))
@@ -116,7 +131,7 @@ def write(shown: Scenario) -> dict[str, str]:
     if config.seeds[0]:
         found["seed"] = str(config.seeds[0])
     for slot, contender in zip(shown.slots, config.racers, strict=True):
-        found[f"r{slot}"] = contender.rule
+        found[f"r{slot}"] = contender.rule.replace("+", "~")
         for hyper in contender.spec.hypers:
             if hyper.name == "lr" or contender.get(hyper.name) != hyper.default:
                 found[f"r{slot}.{hyper.name}"] = _text(contender.get(hyper.name))
@@ -157,7 +172,8 @@ class _Reader:
     def scenario(self) -> Scenario:
         task = self.name("task", TASKS, "digits", "problem")
         settings = {h.name: self.number(f"task.{h.name}", h, "the problem") for h in TASKS[task].hypers}
-        batch = self.number("batch", BATCH, "this race")
+        problem = build(task, tuple(settings.items()))
+        batch = self.number("batch", batch_sizes(problem), "this race")
         steps = int(self.number("steps", replace(STEPS, low=1, high=limits.STEPS), "this race"))
         seeds, first = int(self.number("seeds", SEEDS, "this race")), int(self.number("seed", FIRST_SEED, "this race"))
         racers = self.racers()
@@ -183,7 +199,7 @@ class _Reader:
         return {slot: self.racer(f"r{slot}", slot + 1) for slot in slots if slot < limits.RACERS}
 
     def racer(self, at: str, position: int) -> Racer:
-        rule = self.name(at, RULES, "sgd", "optimizer")
+        rule = self.rule(at)
         owner = f"racer {position} ({RULES[rule].label})"
         settings: dict[str, Any] = {h.name: self.number(f"{at}.{h.name}", h, owner) for h in RULES[rule].hypers}
         schedule = self.name(f"{at}.schedule", OFFERED, "constant", "schedule")
@@ -191,6 +207,19 @@ class _Reader:
         what = self.name(f"{at}.reset", RESETS, "nothing", "reset")
         every = int(self.number(f"{at}.reset_every", EVERY, owner)) if f"{at}.reset_every" in self.params else 0
         return racer(rule, schedule=(schedule, shape), reset=Reset(what, every if what != "nothing" else 0), **settings)
+
+    def rule(self, at: str) -> str:
+        """A rule's name; wrappers that cannot stand around it are left out."""
+        base, *around = self.params.get(at, "sgd").split("~")
+        if base not in RULES or not around:
+            return self.name(at, RULES, "sgd", "optimizer")
+        unknown = any(name not in WRAPPERS for name in around)
+        rule = "+".join([base, *(name for name in WRAPPERS if name in around)])
+        if rule in RULES and not unknown:
+            return rule
+        why = "There is no such wrapper." if unknown else why_not(RULES[base], tuple(rule.split("+")[1:]))
+        self.notes.append(f"{why} {RULES[base].label} is used alone.")
+        return base
 
     def name(
         self, param: str, known: Mapping[str, object] | tuple[str, ...] | list[str], default: str, what: str

@@ -12,11 +12,14 @@ import pickle
 import threading
 import time
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from core.adapter import register, warm_guests
 from core.config import Config, race, racer
+from core.optimizers import Rule
 from core.state import Recording, State
 from core.train import advance, start
 from ui.charts import Piece, loss_steps, piece
@@ -34,12 +37,15 @@ class Slice:
     pieces: list[Piece]
 
 
-def begin(server: int) -> None:
+def begin(server: int, adapted: Sequence[Rule] = ()) -> None:
     """Called first in each new worker: one thread, and an end when the server's process has gone.
 
-    Two threads on a busy machine wait for each other at every small operation.
+    Two threads on a busy machine wait for each other at every small operation. `adapted` are the optimizer classes
+    that whoever started the server named.
     """
     torch.set_num_threads(1)
+    for rule in adapted:
+        register(rule)
     threading.Thread(target=_end_with, args=(server,), daemon=True).start()
 
 
@@ -53,6 +59,7 @@ def warm_up() -> None:
     """Import and run through once whatever the first visitor's race will need."""
     config = race("digits", [racer("sgd"), racer("momentum"), racer("adam")], steps=40, seeds=8)
     train(config, None, 60.0)
+    warm_guests()
 
 
 def train(config: Config, state: bytes | None, seconds: float) -> Slice:

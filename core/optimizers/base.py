@@ -15,7 +15,7 @@ memories, `trace` the intermediate quantities by name, for whoever wants to look
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -88,7 +88,8 @@ class Slot:
     `moment` says what it is a memory of: 1 the gradient's mean (what "reset m" clears), 2 its square ("reset v"),
     0 neither (cleared by "all" alone). `shape` gives the axes after the first from the layout (default: one number
     for each parameter). `reset` is the value it starts from: a number, the name of a setting, or a function of the
-    weights `[R, P]`. `shown` marks the memory that a chart of its moment shows.
+    weights `[R, P]`. `shown` marks the memory that a chart of its moment shows, `needed_for` names the setting without
+    which it plays no part.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Slot:
     reset: float | str | Callable[[Tensor], Tensor] = 0.0
     shape: Callable[[Layout], tuple[int, ...]] | None = None
     shown: bool = True
+    needed_for: str = ""
 
     def numbers(self, layout: Layout) -> int:
         """How many numbers it keeps for one run."""
@@ -148,9 +150,11 @@ class Rule:
         """The slot that a chart shows as the memory of this moment of the gradient; None where there is none."""
         return next((slot for slot in self.slots_for(layout) if slot.moment == moment and slot.shown), None)
 
-    def remembered(self, layout: Layout) -> float:
-        """Numbers kept between two steps for each weight."""
-        return sum(slot.numbers(layout) for slot in self.slots_for(layout)) / layout.width
+    def remembered(self, layout: Layout, settings: Mapping[str, object] | None = None) -> float:
+        """Numbers kept between two steps for each weight, with these settings (the default ones unless given)."""
+        on = {hyper.name: hyper.default for hyper in self.hypers} | dict(settings or {})
+        needed = [slot for slot in self.slots_for(layout) if not slot.needed_for or on[slot.needed_for]]
+        return sum(slot.numbers(layout) for slot in needed) / layout.width
 
     def hyper(self, name: str) -> Hyper:
         """The description of one setting; `KeyError` where the rule has none of that name."""

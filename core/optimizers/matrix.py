@@ -156,7 +156,7 @@ def soap(ctx: Context, s: Named, age: Named, h: Named) -> Update:
         gg = ema(gg, layout.flat(grams), h.beta2)
         # Branches on tensors: where no run's bases are due there is nothing to decompose. They change no number.
         if len(rows := _rows(first)):
-            q = q.index_copy(0, rows, layout.flat(_eigh(gram)[1].flip(2) for gram in _squares(gg[rows], sides)))
+            q = q.index_copy(0, rows, layout.flat(_eigh(gram)[1] for gram in _squares(gg[rows], sides)))
         if len(rows := _rows(~first & (passed % h.precondition_frequency.round() == 0))):
             bases, ordered = _refined(layout, gg[rows], q[rows], v[rows])
             q, v = q.index_copy(0, rows, bases), v.index_copy(0, rows, ordered)

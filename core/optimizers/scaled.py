@@ -133,7 +133,8 @@ RULES = (
         r"m \leftarrow \mu m + \frac{g}{\sqrt{v} + \epsilon},\quad p \leftarrow p - \eta\,m",
         "Divides by the size of recent gradients.", "Hinton (2012), Graves 1308.0850",
         # m is a velocity, not a mean of gradients, and the mean divides only where `centered` is on.
-        (V, Slot("m", 1, shown=False), Slot("mean", 1, shown=False)), ("alpha", "momentum"),
+        (V, Slot("m", 1, shown=False, needed_for="momentum"), Slot("mean", 1, shown=False, needed_for="centered")),
+        ("alpha", "momentum"),
         parent="adagrad", change="v is a moving average instead of a sum: it forgets, so the steps need not shrink.",
         tags="adaptive",
     ),

@@ -94,7 +94,11 @@ def cautious(base: Rule) -> Step:
 
 
 def sam(base: Rule) -> Step:
-    """Sharpness-aware minimisation: `g <- gradient at p + rho g / |g|`, then the base's step. Foret, 2010.01412."""
+    """Sharpness-aware minimisation: `g <- gradient at p + rho g / |g|`, then the base's step. Foret, 2010.01412.
+
+    p is where the base takes its gradient. Both gradients are clipped, which leaves the direction uphill as it is;
+    what a base asks for elsewhere is left as it is, too.
+    """
 
     def step(ctx: Context, s: Named, age: Named, h: Named) -> Update:
         here = base.gradient_point(ctx.p, s, h) if base.gradient_point else ctx.p

@@ -1,4 +1,4 @@
-"""Textbook functions: no data, no noise, two numbers to find. A seed is a starting point."""
+"""Textbook functions: no data, no noise, one or two numbers to find. A seed is a starting point."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.tasks.base import FunctionTask
+from core.tasks.base import Batch, FunctionTask, Level
 from core.tasks.data import initial_draw
 
 
@@ -44,3 +44,34 @@ def rosenbrock() -> FunctionTask:
 def _circle(seeds: Sequence[int], draw: int) -> Tensor:
     angles = [initial_draw(seed, draw).uniform(0, 2 * math.pi) for seed in seeds]
     return torch.as_tensor([[2 * math.cos(angle), 2 * math.sin(angle)] for angle in angles])
+
+
+class WrongWay(FunctionTask):
+    """Reddi et al., 1904.09237, section 3: `f_t(x) = 1010 x` in the first of every 101 steps and `-10 x` in the others.
+
+    x is held in [-1, 1]. On average over a cycle, F(x) = 10 x / 101, so that -1 is best although 100 of 101 gradients
+    point away from it. The gradient is that of f_t; the loss that is recorded is how far F(x) lies above its minimum,
+    `F(x) - F(-1) = 10 (x + 1) / 101`, since f_t itself would jump with each step.
+
+    Starts within 0.1 of 0, at a point drawn from the seed.
+    """
+
+    CYCLE, RARE, USUAL = 101, 1010.0, -10.0
+    MEAN = (RARE + (CYCLE - 1) * USUAL) / CYCLE
+    guess = 2 * MEAN  # the most there is: where x is held, nothing blows up
+    levels = (Level(f"as wrong as can be: x = 1, {guess:.3f}", guess),)
+
+    def __init__(self) -> None:
+        super().__init__(
+            lambda x, step: self.MEAN * (x[:, 0] + 1), _near_zero, lambda x: x.clamp(-1, 1),
+            "a slope whose rare, large gradients outweigh the many small ones that point the other way: each step "
+            "follows the gradient of that step, and the loss shown is the average over 101 of them",
+        )  # fmt: skip
+
+    def loss_and_grad(self, p: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        slope = self.RARE if batch.step % self.CYCLE == 0 else self.USUAL
+        return self.loss(p, batch), torch.full_like(p, slope)
+
+
+def _near_zero(seeds: Sequence[int], draw: int) -> Tensor:
+    return torch.as_tensor([[initial_draw(seed, draw).uniform(-0.1, 0.1)] for seed in seeds])
