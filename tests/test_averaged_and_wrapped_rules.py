@@ -177,6 +177,17 @@ def test_prodigy_never_overestimates_the_distance(seed: int, d_coef: float) -> N
     assert largest / 20 < d[-1] <= largest
 
 
+def test_prodigy_finds_the_distance() -> None:
+    """On |x - 3| from 0, in small steps: between 0.6 and 1 times the distance, and d_coef times that."""
+    factors = (0.5, 1.0, 2.0)
+    contenders = [racer("prodigy", lr=0.03, beta2=0.99, d_coef=factor) for factor in factors]
+    task = from_function(lambda x, step: (x - 3).abs().sum(1), [0.0])
+    config = race(task, contenders, steps=2000)
+    state, _ = advance(config, start(config, torch.float64), 2000)
+    for factor, d in zip(factors, state.slots["prodigy"]["d"].flatten().tolist(), strict=True):
+        assert 0.6 * 3 * factor < d <= 3 * factor
+
+
 @pytest.mark.parametrize("rule", ["prodigy", "dadapt_adam"])
 def test_a_found_rate_does_not_depend_on_the_scale_of_the_loss(rule: str) -> None:
     """With a tiny eps, the steps on c times the loss are the same; c is a power of 2, so that nothing is rounded."""
@@ -335,6 +346,21 @@ def test_a_run_does_not_notice_its_neighbours_nor_how_it_is_cut(rule: str) -> No
         assert torch.equal(kept[0], among.slots[rule][name][37]), name
 
 
+@pytest.mark.parametrize("rule", ["asgd", "schedule_free_sgd"])
+def test_powers_do_not_depend_on_how_many_runs_there_are(rule: str) -> None:
+    """torch takes powers of 32 and more numbers by another routine, which in one of 50 rounds differently."""
+    rng = np.random.default_rng(0)
+    names = {"asgd": ("alpha", "lambd"), "schedule_free_sgd": ("r", "weight_lr_power")}[rule]
+    settings: list[dict[str, Any]] = [{name: rng.uniform(0.1, 1) for name in ("lr", *names)} for _ in range(64)]
+    contenders = [racer(rule, **chosen) for chosen in settings]
+
+    def ends(some: list[Racer]) -> list[list[float]]:
+        *_, state = walk(race(from_function(slope, [0.0]), some, steps=10))
+        return torch.cat([state.params, *state.slots[rule].values()], dim=1).tolist()
+
+    assert ends(contenders) == [end for first in range(0, 64, 8) for end in ends(contenders[first : first + 8])]
+
+
 def train(config: Config, slices: tuple[int, ...]) -> tuple[State, History]:
     state, records = start(config), []
     for count in slices:
@@ -395,7 +421,8 @@ def test_an_average_starts_again_at_a_reset() -> None:
 
 def test_sam_at_a_gradient_of_0_stays() -> None:
     bowl = from_function(lambda x, step: (x * x).sum(1) / 2, [0.0, 0.0])
-    assert torch.equal(path(bowl, racer("sgd+sam", lr=0.1), 3), torch.zeros(3, 2, dtype=torch.float64))
+    *_, state = walk(race(bowl, [racer("sgd+sam", lr=0.1)], steps=3))
+    assert int(state.stopped) == -1 and state.params.tolist() == [[0, 0]]
 
 
 def test_sam_clips_the_gradient_it_steps_along() -> None:

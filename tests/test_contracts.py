@@ -83,9 +83,9 @@ def plain_sam(run: Plain, lr: float) -> tuple[Floats, Floats]:
 
 
 def root(matrix: Floats, power: float) -> Floats:
-    """`(matrix + 1e-6 I)^power`."""
+    """`(matrix + eps I)^power`."""
     u, values, _ = np.linalg.svd(matrix)
-    return u @ np.diag((values + 1e-6) ** power) @ u.T
+    return u @ np.diag((values + RULES["shampoo"].hyper("matrix_eps").default) ** power) @ u.T
 
 
 def plain_shampoo(run: Plain, lr: float) -> tuple[Floats, Floats]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +17,14 @@ from tests.references import Problem
 from tests.strategies import table_rows
 
 MATRIX = ("muon", "shampoo", "soap")
-RNG = np.random.default_rng(0)
+Random = Callable[..., Tensor]
 
 
-def random(*shape: int) -> Tensor:
-    return torch.tensor(RNG.normal(0, 1, shape))
+@pytest.fixture
+def random() -> Random:
+    """Normal numbers of any shape, the same for every test."""
+    rng = np.random.default_rng(0)
+    return lambda *shape: torch.tensor(rng.normal(0, 1, shape))
 
 
 def states(task: Any, contenders: list[Racer], steps: int, dtype: torch.dtype = torch.float64) -> list[State]:
@@ -81,7 +83,7 @@ def test_lion_with_one_memory_is_signum() -> None:
 
 
 @pytest.mark.parametrize("rule", ["signsgd", "signum", "lion"])
-def test_every_weight_moves_by_the_rate_at_any_scale_of_the_loss(rule: str) -> None:
+def test_every_weight_moves_by_the_rate_at_any_scale_of_the_loss(random: Random, rule: str) -> None:
     """Scales are powers of 2, which round nothing."""
     gradients, origin = random(30, 6), random(6)
     small, usual, large = (
@@ -113,7 +115,7 @@ def lengths(table: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_lars_moves_each_matrix_by_a_share_of_its_size(scale: float) -> None:
+def test_lars_moves_each_matrix_by_a_share_of_its_size(random: Random, scale: float) -> None:
     """Without momentum and decay the step is `lr trust_coefficient |p|` long; biases follow the gradient."""
     gradients = scale * random(20, 24)
     p = paths(pushed(gradients, random(24), *LAYERS), [racer("lars", lr=0.5, momentum=0, trust_coefficient=0.02)], 20)[
@@ -124,7 +126,7 @@ def test_lars_moves_each_matrix_by_a_share_of_its_size(scale: float) -> None:
     assert close(moved[:, 1], 0.5 * lengths(gradients)[:, 1], 1e-9)
 
 
-def test_lars_decays_matrices_only_and_within_the_trust_ratio() -> None:
+def test_lars_decays_matrices_only_and_within_the_trust_ratio(random: Random) -> None:
     """Without a gradient the ratio is trust_coefficient / weight_decay: matrices shrink by `lr trust_coefficient`."""
     settings: dict[str, Any] = {"lr": 0.5, "momentum": 0.0, "trust_coefficient": 0.02}
     contenders = [racer("lars", weight_decay=decay, **settings) for decay in (0.1, 0.7, 0.0)]
@@ -135,7 +137,7 @@ def test_lars_decays_matrices_only_and_within_the_trust_ratio() -> None:
     assert torch.equal(p[-1, 2], p[0, 2])
 
 
-def test_lamb_moves_each_matrix_by_its_own_size() -> None:
+def test_lamb_moves_each_matrix_by_its_own_size(random: Random) -> None:
     """The step is `lr |p|` long, decay included; a matrix of zeros makes Adam's step of 3.2 rates instead of none."""
     origin = random(24)
     origin[16:] = 0
@@ -146,7 +148,15 @@ def test_lamb_moves_each_matrix_by_its_own_size() -> None:
     assert p[1, 16:].abs() == pytest.approx(torch.full((8,), 0.01 * 0.1 / 0.001**0.5, dtype=torch.float64), rel=1e-9)
 
 
-def test_lamb_needs_no_bias_correction() -> None:
+def test_lamb_decays_within_the_trust_ratio() -> None:
+    """Without a gradient u is the decay alone, so that a matrix shrinks by the rate, however small the decay is."""
+    contenders = [racer("lamb", lr=0.1, eps=1e-10, weight_decay=decay) for decay in (0.1, 0.7)]
+    p = paths(pushed(torch.zeros(3, 24), torch.ones(24), *LAYERS), contenders, 3)[-1]
+    expected = torch.tensor([0.9**3] * 12 + [1.0] * 4 + [0.9**3] * 8, dtype=torch.float64)
+    assert close(p, expected.expand(2, -1), 1e-8)
+
+
+def test_lamb_needs_no_bias_correction(random: Random) -> None:
     """Without decay and eps, m and v corrected as in version 5 of the paper give the same steps on a matrix."""
     gradients, p = random(40, 3, 5), random(3, 5)
     found = paths(pushed(gradients, p, ((3, 5), "hidden")), [racer("lamb", lr=0.01, eps=0)], 40)[-1, 0]
@@ -168,7 +178,7 @@ def test_lamb_on_vectors_is_rmsprop_where_it_does_not_average() -> None:
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (12, 5), (5, 12)])
-def test_muon_brings_singular_values_to_about_one(shape: tuple[int, int]) -> None:
+def test_muon_brings_singular_values_to_about_one(random: Random, shape: tuple[int, int]) -> None:
     """Five iterations take those of a matrix of condition 10 or less between 0.65 and 1.2, the vectors as they were."""
     rows, columns = shape
     n, adjusted = min(shape), max(1.0, rows / columns) ** 0.5
@@ -194,14 +204,14 @@ def test_muon_leaves_all_but_hidden_matrices_to_adamw() -> None:
     assert close(found[:, 0], found[:, 1])
 
 
-def test_muon_reads_a_convolution_as_one_matrix() -> None:
+def test_muon_reads_a_convolution_as_one_matrix(random: Random) -> None:
     gradients, p = random(9, 36), random(36)
     shapes = [((4, 1, 3, 3), "hidden"), ((4, 9), "hidden")]
     flattened, matrix = (paths(pushed(gradients, p, shape), [racer("muon")], 9) for shape in shapes)
     assert torch.equal(flattened, matrix)
 
 
-def test_muon_keeps_a_square_only_for_what_goes_by_adamw() -> None:
+def test_muon_keeps_a_square_only_for_what_goes_by_adamw(random: Random) -> None:
     assert RULES["muon"].remembered(Problem.layout) == 1 + 29 / 49
     found = states(pushed(random(2, 6), random(6), ((2, 3), "matrix")), [racer("muon")], 2)[-1]
     assert found.slots["muon"]["v"].shape == (1, 0)
@@ -211,7 +221,7 @@ def test_muon_keeps_a_square_only_for_what_goes_by_adamw() -> None:
 
 
 @pytest.mark.parametrize("rule", [*MATRIX, "adam"])
-def test_only_matrix_rules_turn_with_the_axes(rule: str) -> None:
+def test_only_matrix_rules_turn_with_the_axes(random: Random, rule: str) -> None:
     """Gradients `U G V^T` from weights `U W V^T` lead to `U W' V^T`: no axis is special. For Adam each one is."""
     gradients, p = random(25, 4, 5), random(4, 5)
     u, v = torch.linalg.qr(random(4, 4))[0], torch.linalg.qr(random(5, 5))[0]
@@ -224,7 +234,7 @@ def test_only_matrix_rules_turn_with_the_axes(rule: str) -> None:
     assert close(u.T @ turned @ v, plain, 1e-8) == (rule in MATRIX)
 
 
-def test_shampoo_on_single_numbers_is_adagrad() -> None:
+def test_shampoo_on_single_numbers_is_adagrad(random: Random) -> None:
     """`(eps + s)^(-1/4) g (eps + s)^(-1/4) = g / sqrt(s)` for a 1 x 1 matrix, `(eps + s)^(-1/2) g` for a bias."""
     task = pushed(random(60, 3), random(3), ((1, 1), "hidden"), ((1, 1), "vector"), ((1, 1, 1, 1), "hidden"))
     contenders = [racer("shampoo", lr=0.1, matrix_eps=1e-14, precondition_frequency=1), racer("adagrad", lr=0.1, eps=0)]
@@ -232,7 +242,7 @@ def test_shampoo_on_single_numbers_is_adagrad() -> None:
     assert close(found[:, 0], found[:, 1])
 
 
-def test_shampoo_on_a_vector_is_adagrad_with_a_full_matrix() -> None:
+def test_shampoo_on_a_vector_is_adagrad_with_a_full_matrix(random: Random) -> None:
     """`p <- p - lr (eps + sum g g^T)^(-1/2) g`, the root from a singular value decomposition."""
     gradients, p = random(30, 6), random(6)
     found = paths(
@@ -240,7 +250,7 @@ def test_shampoo_on_a_vector_is_adagrad_with_a_full_matrix() -> None:
         [racer("shampoo", lr=0.1, matrix_eps=0.01, precondition_frequency=1)],
         30,
     )[-1, 0]
-    total = 0.01 * torch.eye(6)
+    total = 0.01 * torch.eye(6, dtype=torch.float64)
     for g in gradients:
         total = total + torch.outer(g, g)
         vectors, values, _ = torch.linalg.svd(total)
@@ -249,7 +259,7 @@ def test_shampoo_on_a_vector_is_adagrad_with_a_full_matrix() -> None:
 
 
 @pytest.mark.parametrize(("rule", "slot", "early"), [("shampoo", "root", 50), ("soap", "Q", 1)])
-def test_decompositions_are_made_when_due(rule: str, slot: str, early: int) -> None:
+def test_decompositions_are_made_when_due(random: Random, rule: str, slot: str, early: int) -> None:
     """At the first steps each, then once in 7 steps of each row's own: a reset at step 65 starts its count anew."""
     contenders = [racer(rule, precondition_frequency=7), racer(rule, precondition_frequency=7, reset=Reset("all", 65))]
     found = states(pushed(random(100, 12), random(12), ((4, 3), "hidden")), contenders, 100)
@@ -283,6 +293,16 @@ def test_soap_counts_what_each_memory_has_seen() -> None:
     assert close(steps[3], torch.where(still, 0, 0.5))
 
 
+def test_soap_on_a_constant_gradient_is_orthogonal(random: Random) -> None:
+    """In its eigenbases `U S V^T` is S, which Adam makes 1: a step of `lr U V^T`, whatever becomes of the bases."""
+    gradient = random(3, 5)
+    u, _, v = torch.linalg.svd(gradient, full_matrices=False)
+    contender = racer("soap", lr=0.1, weight_decay=0, precondition_frequency=2)
+    p = paths(pushed(gradient[None], random(3, 5), ((3, 5), "hidden")), [contender], 8)[:, 0]
+    assert torch.equal(p[1], p[0])
+    assert close(-p[1:].diff(dim=0), (0.1 * u @ v).flatten().expand(7, -1), 1e-6)
+
+
 def test_soap_decays_the_weights_it_has_moved() -> None:
     """`p' = (p - lr u)(1 - lr weight_decay)`: an update of 1 from 0 gives `-lr (1 - lr weight_decay)`."""
     task = pushed(torch.ones(2, 1), torch.zeros(1), ((1,), "vector"))
@@ -299,12 +319,12 @@ def test_rows_of_different_ages_do_not_notice_each_other(rule: str) -> None:
         own: dict[str, Any] = {} if rule == "muon" else {"precondition_frequency": number % 5 + 1}
         return racer(rule, lr=lr, reset=Reset("all", number), **own)
 
-    contenders = [contender(number % 9, 1e-3 * (number + 1)) for number in range(43)]
+    contenders = [contender(number % 9, 0.5 / (number + 1)) for number in range(43)]
     task = ("moons", {"width": 6})
     for dtype in (torch.float32, torch.float64):
-        together = paths(task, contenders, 20, dtype)
+        together = paths(task, contenders, 60, dtype)
         for index in (0, 4, 13, 42):
-            assert torch.equal(paths(task, [contenders[index]], 20, dtype)[:, 0], together[:, index])
+            assert torch.equal(paths(task, [contenders[index]], 60, dtype)[:, 0], together[:, index])
 
 
 @pytest.mark.parametrize("rule", MATRIX)
@@ -318,15 +338,12 @@ def test_a_row_that_diverges_ends_alone(rule: str, factor: float) -> None:
     assert torch.equal(state.params[0], advance(alone, start(alone), 15)[0].params[0])
     assert bool(torch.isfinite(state.params).all())
     assert state.stopped.tolist()[0] == -1
-    if factor == 1e200:  # SOAP's first gradient moves nothing
-        assert state.stopped.tolist()[1] == (2 if rule == "soap" else 1)
+    # SOAP's first gradient moves nothing; the overflow of its squares reaches AdamW's mean, and so Muon, a step later.
+    late = rule == "soap" or (rule == "muon" and factor == 1e30)
+    assert state.stopped.tolist()[1] == (2 if late else 1)
 
 
-@pytest.mark.parametrize("rule", ["signsgd", "signum", "lion", "lars", "lamb", *MATRIX])
-def test_equation_marks_what_changed(rule: str) -> None:
-    entry = RULES[rule]
-    assert r"\new{" in entry.equation
-    assert entry.parent in RULES
-    assert entry.change.endswith(".") and entry.idea.endswith(".")
-    assert entry.hypers[-1].name == "clip"
-    assert replace(entry, name="other").hyper("lr") is entry.hyper("lr")
+def test_shampoo_bears_eigenvalues_that_rounding_made_negative() -> None:
+    """In float32 those of a matrix without full rank are off by more than eps, to either side of 0."""
+    contender = racer("shampoo", matrix_eps=1e-10, precondition_frequency=1)
+    assert states("digits", [contender], 10, torch.float32)[-1].stopped.tolist() == [-1]

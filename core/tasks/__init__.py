@@ -9,7 +9,7 @@ from functools import lru_cache
 from core.spec import Hyper, Value
 from core.tasks.base import Batch, FunctionTask, Level, Task, from_function
 from core.tasks.dense import digits, moons, spirals
-from core.tasks.functions import quadratic, rosenbrock
+from core.tasks.functions import WrongWay, quadratic, rosenbrock
 
 __all__ = ["TASKS", "Batch", "FunctionTask", "Level", "Task", "TaskKind", "build", "from_function"]
 
@@ -46,6 +46,7 @@ TASKS: Mapping[str, TaskKind] = {
                  (Hyper("condition", 25.0, 1.0, 1000.0, log=True, label="Condition number", maximum=1e6,
                         help="How many times steeper the steepest direction is than the flattest."),)),
         TaskKind("rosenbrock", "Rosenbrock's valley", rosenbrock),
+        TaskKind("wrong_way", "Wrong way", WrongWay),
     )
 }  # fmt: skip
 

@@ -15,11 +15,25 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Level:
-    """A loss (or accuracy) worth knowing: what reaching `value` means. `of` is "loss" or "accuracy"."""
+    """A loss (or accuracy) worth knowing: what reaching `value` means. `of` is "loss" or "accuracy".
+
+    `name` is short, as it is written beside a line; `meaning` is a sentence for who asks.
+    """
 
     name: str
     value: float
     of: str = "loss"
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a network, as it is drawn: its name, what it does, the shape of what leaves it, its parameters."""
+
+    name: str
+    does: str
+    shape: str
+    parameters: int
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,9 @@ class Task:
     about = ""  # the problem in one sentence
     seed_meaning = "initial weights and data order"
     draws_labels = False  # whether `draw_labels` can be asked for
+    writes = False  # whether `sample` can be asked for
+    layers: tuple[Layer, ...] = ()
+    initial_loss: tuple[float, str] | None = None  # what to expect before training, and why in one sentence
 
     def initial(self, seeds: Sequence[int], like: Tensor, draw: int = 0) -> Tensor:
         """Initial weights `[len(seeds), P]`, independent for each seed and each `draw` of it."""
@@ -82,6 +99,13 @@ class Task:
 
     def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
         """{"loss": `[R]`} (and "accuracy") on a whole part of the data."""
+        raise NotImplementedError
+
+    def sample(self, p: Tensor, seed: int, length: int) -> list[str]:
+        """A text of so many tokens from each row's network `[R, P]`: the same draws for all rows and any weights.
+
+        Only for tasks that write.
+        """
         raise NotImplementedError
 
     def project(self, p: Tensor) -> Tensor:

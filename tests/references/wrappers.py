@@ -38,7 +38,8 @@ class Grokfast(Around):
     def __init__(self, inner: Any, weights: Weights, grokfast_alpha: float, grokfast_lamb: float):
         super().__init__(inner, weights)
         self.settings = {"alpha": grokfast_alpha, "lamb": grokfast_lamb}
-        self.model, self.slow = ParameterList(weights), None
+        self.model = ParameterList(weights)
+        self.slow: dict[str, Tensor] | None = None
 
     def step(self, closure: Any = None) -> Any:
         closure()
