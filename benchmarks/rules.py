@@ -14,7 +14,8 @@ ROWS, STEPS, PAIRS = 64, 150, 9
 ELEMENTWISE_BAR = "at most 1.6"
 # Rules that look at norms or matrices of whole tensors: what they cost is reported, and has no bar.
 WHOLE_TENSORS = {
-    "adafactor", "stableadamw", "lars", "lamb", "muon", "shampoo", "soap", "prodigy", "dadapt_adam", "adam+cautious",
+    "adafactor", "stableadamw", "lars", "lamb", "muon", "shampoo", "soap", "prodigy", "dadapt_adam", "lbfgs",
+    "adam+cautious",
 }  # fmt: skip
 
 

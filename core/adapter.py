@@ -12,6 +12,8 @@ import json
 import re
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil, floor, log10
 from pathlib import Path
@@ -109,17 +111,26 @@ def load(named: str) -> list[Rule]:
     A word is a package or module ("torch.optim"), one class of it, or the path of a file. What cannot be had is left
     out, with one line on standard error.
     """
-    rules = []
+    words, rules = [], []
     HOST.end()  # it may have a file as it was before
-    for word in shlex.split(named):
-        try:
-            for found in _found(word):
-                register(rule := _rule(found))
-                rules.append(rule)
-        except ValueError as error:
-            print(f"optimizers: {word} is left out: {error}", file=sys.stderr)
+    with _or_left_out(named):
+        words = shlex.split(named)
+    for word in words:
+        with _or_left_out(word):
+            for rule in map(_rule, _found(word)):
+                with _or_left_out(rule.name):
+                    register(rule)
+                    rules.append(rule)
     HOST.end()  # the process that asks may never train
     return rules
+
+
+@contextmanager
+def _or_left_out(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        print(f"optimizers: {what} is left out: {error}", file=sys.stderr)
 
 
 def adapted() -> tuple[Rule, ...]:

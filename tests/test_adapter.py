@@ -570,6 +570,23 @@ def test_what_cannot_be_loaded_is_left_out(capfd: pytest.CaptureFixture[str]) ->
         assert " is left out: " in line and words in line
 
 
+def test_one_class_that_cannot_be_had_does_not_cost_the_others(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of two files that give a class the same name, the first one has it."""
+    (file := tmp_path / "own.py").write_text(
+        "import torch\nclass Plain(torch.optim.SGD): pass\nclass Other(torch.optim.SGD): pass\n"
+    )
+    try:
+        assert [rule.name for rule in load(str(file))] == ["own.Other"]
+        assert load("'torch.optim.SGD") == []
+    finally:
+        RULES.pop("own.Other", None)
+    said = capfd.readouterr().err
+    assert "own.Plain is left out: there is an optimizer called own.Plain already" in said
+    assert "'torch.optim.SGD is left out: No closing quotation" in said
+
+
 def test_a_class_that_is_no_longer_there_ends_its_rows(tmp_path: Path) -> None:
     file = tmp_path / "fleeting.py"
     file.write_text("import torch\nclass Fleeting(torch.optim.SGD): pass\n")

@@ -143,7 +143,7 @@ test("racers of one name are told apart by their note", () => {
 
 test("the figure keeps its height limits and its right margin", () => {
   assert.ok(geometry(1040).height <= 565);
-  assert.equal(geometry(1040, 0, 960).height - geometry(1040).height, 100);
+  assert.equal(geometry(1040, 0, 1000).height - geometry(1040).height, 100);
   assert.equal(geometry(366, 0, 2000).height, geometry(366).height);
   assert.equal(geometry(1040).width - geometry(1040).right, 110);
   assert.ok(geometry(366).narrow);
