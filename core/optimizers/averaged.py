@@ -27,7 +27,7 @@ from core.optimizers.base import (
     itself,
     rate,
     weight_decay,
-)  # fmt: skip
+)
 from core.spec import Hyper, Layout
 
 

@@ -19,7 +19,7 @@ from core.optimizers.base import (
     ema,
     rate,
     weight_decay,
-)  # fmt: skip
+)
 from core.optimizers.linesearch import strong_wolfe
 from core.spec import Hyper, Layout
 

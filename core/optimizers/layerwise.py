@@ -22,7 +22,7 @@ from core.optimizers.base import (
     norm,
     rate,
     weight_decay,
-)  # fmt: skip
+)
 from core.spec import Hyper, Layout
 
 

@@ -30,7 +30,7 @@ from core.optimizers.base import (
     eps,
     rate,
     weight_decay,
-)  # fmt: skip
+)
 from core.spec import Hyper, Layout
 
 # ---------------------------------------------------------------- Muon

@@ -28,7 +28,7 @@ from core.optimizers.base import (
     rate,
     rms,
     weight_decay,
-)  # fmt: skip
+)
 from core.spec import Hyper
 
 

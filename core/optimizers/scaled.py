@@ -20,7 +20,7 @@ from core.optimizers.base import (
     ema,
     eps,
     rate,
-)  # fmt: skip
+)
 from core.spec import Hyper
 
 

@@ -16,7 +16,7 @@ from core.optimizers.base import (
     ema,
     rate,
     weight_decay,
-)  # fmt: skip
+)
 
 
 def signsgd(ctx: Context, s: Named, age: Named, h: Named) -> Update:
