@@ -72,7 +72,10 @@ def wrapped(chosen: Racer, wrappers: list[str]) -> Racer:
     """
     rule = _named(base_of(chosen.rule), wrappers)
     known = {hyper.name for hyper in RULES.find(rule).hypers}
-    return replace(chosen, rule=rule, settings=tuple((name, v) for name, v in chosen.settings if name in known))
+    settings, schedules = (
+        tuple((name, value) for name, value in of if name in known) for of in (chosen.settings, chosen.schedules)
+    )
+    return replace(chosen, rule=rule, settings=settings, schedules=schedules)
 
 
 def turned(config: Config, chosen: Racer, rule: str) -> Racer:

@@ -81,7 +81,9 @@ def nadam(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     """
     g = decayed(ctx, h)
     m, v = ema(s.m, g, h.beta1), ema(s.v, g * g, h.beta2)
-    mu, following = (h.beta1 * (1 - 0.5 * 0.96 ** (t * h.momentum_decay)) for t in (age.m, age.m + 1))
+    # With gaps between the numbers, or a power would depend on how many there are (`Block.ages` in core/chunk.py).
+    times = ((t * h.momentum_decay).repeat(1, 2)[:, :1] for t in (age.m, age.m + 1))
+    mu, following = (h.beta1 * (1 - 0.5 * 0.96**time) for time in times)
     product = s.product * mu
     m_hat = (1 - mu) / (1 - product) * g + following / (1 - product * following) * m
     root = (v / (1 - h.beta2**age.v)).sqrt()
