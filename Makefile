@@ -19,6 +19,8 @@ ADDRESS ?= 127.0.0.1
 # Optimizer classes that race beside the built-in ones: packages, classes or files, as in
 # make run OPTIMIZERS="torch.optim pytorch_optimizer mypackage.MyOptimizer path/to/file.py".
 OPTIMIZERS ?= $(DESCENT_LAB_OPTIMIZERS)
+# Files with problems of your own beside the built-in ones, as in make run PLUGINS=path/to/my_tasks.py.
+PLUGINS ?= $(DESCENT_LAB_PLUGINS)
 # Further words for pytest, as in `make test ARGS="tests/test_palette.py -k contrast"`.
 ARGS    ?=
 
@@ -31,6 +33,7 @@ export OMP_NUM_THREADS      := 1
 export MKL_NUM_THREADS      := 1
 export OPENBLAS_NUM_THREADS := 1
 export DESCENT_LAB_OPTIMIZERS := $(OPTIMIZERS)
+export DESCENT_LAB_PLUGINS := $(PLUGINS)
 
 .DELETE_ON_ERROR:
 .PHONY: run test check format bench tune docs venv setup setup-dev clean

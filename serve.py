@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from core.adapter import VARIABLE, load
+from core import adapter, plugins
 from ui.live import races
 from ui.scenario import default
 
@@ -35,5 +35,6 @@ async def warm(_: st.App) -> AsyncIterator[None]:
     races().close()
 
 
-load(os.environ.get(VARIABLE, ""))
+adapter.load(os.environ.get(adapter.VARIABLE, ""))
+plugins.load(os.environ.get(plugins.VARIABLE, ""))
 app = st.App("app.py", lifespan=warm)

@@ -61,11 +61,12 @@ def settings() -> list[Setting]:
     """All that is tuned, longest first."""
     found = []
     for task in TASKS:
-        if build(task, complete(TASKS[task].hypers, {}, task)).examples is None:
+        examples = build(task, complete(TASKS[task].hypers, {}, task)).examples
+        if examples is None:
             found += [Setting(task, steps, None) for steps in STEPS]
         else:
             found += [Setting(task, steps, BATCH) for steps in STEPS]
-            found += [Setting(task, OTHER_AT, batch) for batch in OTHER_BATCHES]
+            found += [Setting(task, OTHER_AT, batch) for batch in OTHER_BATCHES if batch <= examples]
     return sorted(found, key=lambda setting: -setting.steps * (setting.batch or 1))
 
 

@@ -11,7 +11,7 @@ from core.optimizers import RULES
 from core.schedules import SCHEDULES
 from core.spec import Hyper
 from core.state import Recording, Records, State
-from core.tasks import TASKS, from_function
+from core.tasks import TASKS, from_function, from_module
 from core.train import advance, start
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "advance",
     "edit",
     "from_function",
+    "from_module",
     "race",
     "racer",
     "run",

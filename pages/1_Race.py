@@ -136,7 +136,7 @@ def shared_changed(generation: int, name: str, value: Any) -> None:
         steps, batch, seeds = config.steps, config.batch, config.seeds
         if name == "task":
             task = (value, {})
-            batch = batch_turned(config, race(task, [racer("sgd")]).build_task())
+            batch = batch_turned(config, race(task, [racer("sgd")], batch=1).build_task())
         elif name.startswith("task."):
             task = (task[0], task[1] | {name.removeprefix("task."): value})
         elif name == "steps":

@@ -105,7 +105,8 @@ def configs(
     }
     steps = draw(st.integers(1, 12 if small else 5000))
     built = race((kind.name, task), [racer("sgd")]).build_task()
-    batches = st.integers(2, 40) if small else st.integers(1, 256)
+    most = built.examples or 256
+    batches = st.integers(2, min(40, most)) if small else st.integers(1, min(256, most))
     batch = draw(batches if built.examples is None else st.one_of(batches, st.just(built.examples)))
     some = racers(tables=tables, others=others, every=8 if small else 5000, rules=fitting(built, batch))
     contenders = draw(st.lists(some, min_size=1, max_size=4))

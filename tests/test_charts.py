@@ -259,7 +259,10 @@ def test_a_chart_is_offered_where_the_task_can_fill_it(task: str) -> None:
         if not (chart.needs == "data" and not built.parts) and not (chart.needs == "accuracy" and not built.accuracy)
     }  # fmt: skip
     for chart in charts_for(built):
-        assert np.isfinite(field(config, found.tracks, chart.track, f"{chart.id}.mid")).all(), chart.id
+        line = field(config, found.tracks, chart.track, f"{chart.id}.mid")
+        if chart.id == "update" and not start(config).params.any():
+            line = line[:, 1:]  # a first step from 0 has no size relative to the weights
+        assert np.isfinite(line).all(), chart.id
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -20,7 +20,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ("core.spec",),
     ("core.optimizers", "core.schedules", "core.edits", "core.tasks"),
     ("core.guests",),
-    ("core.adapter",),
+    ("core.adapter", "core.plugins"),
     ("core.config",),
     ("core.probes",),
     ("core.state",),

@@ -66,6 +66,12 @@ def charts_for(task: Task) -> list[Chart]:
     return found if have["data"] else sorted(found, key=lambda chart: chart.id != "distance")
 
 
+def _evaluated(task: Task) -> list[str]:
+    """Which of `EVALS` a task has."""
+    have = {"train_loss": True, "val_loss": "validation" in task.parts, "val_acc": task.accuracy}
+    return [name for name in EVALS if have[name]]
+
+
 def _stride(config: Config) -> int:
     """Steps between two samples of the loss."""
     return -(-config.steps // LOSS_SAMPLES)
@@ -99,7 +105,7 @@ def averages(config: Config) -> bool:
 
 def track_fields(config: Config) -> dict[str, list[str]]:
     """The fields of each track; an evaluation's "raw" is at the weights that are trained, where others are reported."""
-    evals = [name for name, source in EVALS.items() if config.build_task().parts or source == "train_loss"]
+    evals = _evaluated(config.build_task())
     parts = ("mid", "lo", "hi", "raw") if averages(config) else ("mid", "lo", "hi")
     return {
         "loss": ["raw", "mid", "lo", "hi"],
@@ -226,14 +232,15 @@ def _loss(config: Config, records: Records, stopped: Array) -> Array:
 
 def _evals(config: Config, records: Records, stopped: Array, task: Task) -> Array:
     lines: list[Array] = []
-    for name, source in EVALS.items():
+    for name in _evaluated(task):
+        source = EVALS[name]
         if source in records.evals:
             worst = 0.0 if name == "val_acc" else np.inf
             lines += _lines(counted(by_racer(config, records.evals[source]), stopped, worst))
             if averages(config):
                 raw = np.median(by_racer(config, records.evals[f"raw_{source}"]), axis=-1)
                 lines.append(np.where(np.isinf(raw), np.nan, raw).T)
-        elif task.parts or source == "train_loss":
+        else:
             lines += [np.empty((len(config.racers), 0))] * (4 if averages(config) else 3)
     return _stack(lines, len(config.racers))
 
@@ -283,7 +290,8 @@ def _troubles(
     found = []
     for racer, name in enumerate(names):
         out, seeds = int(gone[racer].sum()), len(config.seeds)
-        blown = int(((now[racer] > bound[racer]) & ~gone[racer]).sum())
+        # Before the first step `now` is the loss on all of the data, which the bound on small batches is not meant for.
+        blown = int(((now[racer] > bound[racer]) & ~gone[racer] & (blown_at[racer] >= 0)).sum())
         if out == seeds:
             found.append((name, f"diverged at step {stopped[racer].max()}"))
         elif out:

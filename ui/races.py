@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from core.adapter import adapted
 from core.config import Config
+from core.plugins import plugged
 from ui import limits, worker
 from ui.charts import Mark, track_fields, track_steps
 
@@ -151,7 +152,8 @@ class Races:
         while True:
             if self._pool is None:
                 self._pool = ProcessPoolExecutor(
-                    self._workers, timeout=None, initializer=worker.begin, initargs=(os.getpid(), adapted()),
+                    self._workers, timeout=None, initializer=worker.begin,
+                    initargs=(os.getpid(), adapted(), plugged()),
                     env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
                 )  # fmt: skip
             try:

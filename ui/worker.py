@@ -20,6 +20,7 @@ import torch
 from core.adapter import register, warm_guests
 from core.config import Config, race, racer
 from core.optimizers import Rule
+from core.plugins import Plugin, bring
 from core.state import Recording, State
 from core.train import advance, start
 from ui.charts import Piece, loss_steps, piece
@@ -37,15 +38,16 @@ class Slice:
     pieces: list[Piece]
 
 
-def begin(server: int, adapted: Sequence[Rule] = ()) -> None:
+def begin(server: int, adapted: Sequence[Rule] = (), plugins: Sequence[Plugin] = ()) -> None:
     """Called first in each new worker: one thread, and an end when the server's process has gone.
 
     Two threads on a busy machine wait for each other at every small operation. `adapted` are the optimizer classes
-    that whoever started the server named.
+    that whoever started the server named, `plugins` the files of problems.
     """
     torch.set_num_threads(1)
     for rule in adapted:
         register(rule)
+    bring(plugins)
     threading.Thread(target=_end_with, args=(server,), daemon=True).start()
 
 

@@ -1,8 +1,9 @@
-"""Labelled examples, split into train, validation and test, and the order in which a seed sees them."""
+"""Examples, split into train, validation and test, and the order in which a seed sees them."""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,26 +12,43 @@ from torch import Tensor
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer]
+Parts = dict[str, tuple[Floats, NDArray[Any]]]  # {"train": (inputs [N, F], targets), "validation": …, "test": …}
 
 
-class Examples:
-    """Inputs `[N, F]` and class labels `[N]` in three parts; tensors are made once for each dtype and device."""
+class Data:
+    """Inputs `[N, F]` and targets, numbers `[N]` or `[N, K]`, in parts; tensors are made once a dtype and device.
 
-    def __init__(self, parts: dict[str, tuple[Floats, Ints]], classes: int):
-        self.parts, self.classes = parts, classes
-        self.features = parts["train"][0].shape[1]
-        self.count = len(parts["train"][0])
+    Of one's own arrays: `Data(split(inputs, targets))`.
+    """
+
+    def __init__(self, parts: Parts):
+        self.parts = parts
+        inputs, targets = parts["train"]
+        self.count, self.features = inputs.shape
+        self.outputs = 1 if targets.ndim == 1 else targets.shape[1]
         self._tensors: dict[tuple[str, torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     def tensors(self, part: str, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs `[N, F]` and one-hot labels `[N, C]` in the dtype and on the device of `like`."""
+        """Inputs `[N, F]` and targets `[N, K]` in the dtype and on the device of `like`."""
         key = (part, like.dtype, like.device)
         if key not in self._tensors:
-            inputs, labels = self.parts[part]
-            x = torch.as_tensor(inputs).to(like)
-            y = torch.nn.functional.one_hot(torch.as_tensor(labels), self.classes).to(like)
-            self._tensors[key] = x, y
+            inputs, targets = (torch.as_tensor(array) for array in self.parts[part])
+            self._tensors[key] = inputs.to(like), self._as_outputs(targets).to(like)
         return self._tensors[key]
+
+    def _as_outputs(self, targets: Tensor) -> Tensor:
+        return targets.view(-1, self.outputs)
+
+
+class Examples(Data):
+    """Inputs `[N, F]` and class labels `[N]`, 0 to `classes - 1`; as targets they are one-hot."""
+
+    def __init__(self, parts: Parts, classes: int):
+        super().__init__(parts)
+        self.outputs = self.classes = classes
+
+    def _as_outputs(self, targets: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(targets, self.classes)
 
     def majority(self, part: str) -> float:
         """Share of the commonest class: the accuracy of always saying the same."""
@@ -42,7 +60,7 @@ def random(seed: int, stream: int, *more: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, stream, *more))))
 
 
-INITIAL, ORDER, DATA, LABELS = 0, 1, 2, 3  # streams of `random`
+INITIAL, ORDER, DATA, LABELS, WRITING = 0, 1, 2, 3, 4  # streams of `random`
 
 
 def initial_draw(seed: int, draw: int) -> np.random.Generator:
@@ -70,16 +88,41 @@ def batch_indices(seeds: tuple[int, ...], step: int, count: int, size: int, devi
     return epoch_table(seeds, epoch, count, size, device)[position]
 
 
-def split(
-    inputs: Floats, labels: Ints, *, validation: float = 0.2, test: float = 0.2
-) -> dict[str, tuple[Floats, Ints]]:
-    """Stratified train, validation and test parts, always the same ones."""
+def split(inputs: Floats, targets: NDArray[Any], *, validation: float = 0.2, test: float = 0.2) -> Parts:
+    """Train, validation and test parts, always the same ones; stratified by class where targets are whole numbers."""
     from sklearn.model_selection import train_test_split  # here, because its import costs most of a second
 
-    rest, x_test, rest_labels, y_test = train_test_split(
-        inputs, labels, test_size=test, random_state=0, stratify=labels
-    )
-    x_train, x_valid, y_train, y_valid = train_test_split(
-        rest, rest_labels, test_size=validation / (1 - test), random_state=0, stratify=rest_labels
-    )
+    def cut(x: Floats, y: NDArray[Any], share: float) -> list[NDArray[Any]]:
+        by_class = y if np.issubdtype(y.dtype, np.integer) else None
+        found: list[NDArray[Any]] = train_test_split(x, y, test_size=share, random_state=0, stratify=by_class)
+        return found
+
+    rest, x_test, rest_targets, y_test = cut(inputs, targets, test)
+    x_train, x_valid, y_train, y_valid = cut(rest, rest_targets, validation / (1 - test))
     return {"train": (x_train, y_train), "validation": (x_valid, y_valid), "test": (x_test, y_test)}
+
+
+def standardised(parts: Parts) -> Parts:
+    """Every input, and every target that is no class, with mean 0 and variance 1 in the training part.
+
+    Mean and spread are the training part's in the other parts too. A column that never changes there becomes 0.
+    """
+    (x_mean, x_spread), (y_mean, y_spread) = (_moments(array) for array in parts["train"])
+    return {
+        part: ((x - x_mean) / x_spread, y if np.issubdtype(y.dtype, np.integer) else (y - y_mean) / y_spread)
+        for part, (x, y) in parts.items()
+    }
+
+
+def _moments(array: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of each column; 1 where a column never changes."""
+    return array.mean(axis=0), np.where(np.ptp(array, axis=0) > 0, array.std(axis=0), 1)
+
+
+@lru_cache(maxsize=1)
+def digit_images() -> Parts:
+    """1,797 real images of handwritten digits, rows of 8 x 8 pixels from 0 to 1 (UCI, in scikit-learn)."""
+    from sklearn.datasets import load_digits  # here, because its import costs most of a second
+
+    images = load_digits()
+    return split(images.data / 16, images.target)
