@@ -105,7 +105,7 @@ def register(name: str, label: str, make: Callable[..., Task], hypers: Iterable[
     known = TASKS.get(name)
     if known is not None and not (isinstance(known, Plugged) and _home(known.plugin) == _home(plugin)):
         raise ValueError(f"there is a problem called {name} already")
-    kind = Plugged(name, label, _guarded(label, make), tuple(hypers), plugin)
+    kind = Plugged(name, label, _guarded(label, make), tuple(hypers), plugin=plugin)
     build.cache_clear()
     TASKS[name] = kind
     try:

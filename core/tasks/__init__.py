@@ -22,12 +22,17 @@ __all__ = ["TASKS", "Batch", "FunctionTask", "Level", "Task", "TaskKind", "build
 
 @dataclass(frozen=True)
 class TaskKind:
-    """A registry entry: how the task is called, made, and what about it can be set."""
+    """A registry entry: how the task is called, made, and what about it can be set.
+
+    `steps` and `batch` are those of a race on it unasked.
+    """
 
     name: str
     label: str
     make: Callable[..., Task]
     hypers: tuple[Hyper, ...] = ()
+    steps: int = 1000
+    batch: int = 32
 
 
 def _network(width: int, depth: int) -> tuple[Hyper, ...]:
@@ -81,8 +86,8 @@ TASKS: dict[str, TaskKind] = {
                         help="Numbers for each row and each column; the matrix has four strong directions."),
                   Hyper("scale", 0.1, 0.001, 1.0, log=True, minimum=0.0, maximum=100.0, open_minimum=True,
                         label="First guess", help="Spread of the initial weights; near 0 is a saddle, left slowly."))),
-        TaskKind("lstm", "Script generator, LSTM", lstm, _MEMORY),
-        TaskKind("gru", "Script generator, GRU", gru, _MEMORY),
+        TaskKind("lstm", "Script generator, LSTM", lstm, _MEMORY, steps=1200, batch=16),
+        TaskKind("gru", "Script generator, GRU", gru, _MEMORY, steps=1200, batch=16),
     )
 }  # fmt: skip
 
