@@ -1,7 +1,7 @@
 """Tune the learning rate of every rule on every task, and keep what was found: `python -m benchmarks.tune`.
 
 Writes core/tuned.json, which `core.tuned` reads. A setting is a task with its own default settings, a number of
-steps and a batch size; for each, every rule with its default settings gets the same rates and the same seeds.
+steps and a batch size; for each, its rules with their default settings get the same rates and the same seeds.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ import torch
 from core import RULES, TASKS, Recording, race, racer, run
 from core.config import refusal
 from core.spec import complete
-from core.tasks import build
+from core.tasks import Task, build
 
 TARGET = Path(__file__).resolve().parent.parent / "core" / "tuned.json"
 SEEDS = (1000, 1001, 1002, 1003, 1004)  # a race counts its own seeds from 0
+WIDELY = ("digits", "moons", "spirals", "quadratic", "rosenbrock", "wrong_way")  # every rule, in many settings
+USUAL = ("sgd", "momentum", "adam")  # the rules that are tuned on all others, as a race on them is unasked
 STEPS = (300, 500, 1000, 2000, 5000)
 BATCH, OTHER_BATCHES, OTHER_AT = 32, (8, 128), 1000  # other batch sizes are tuned for one number of steps
 LOWEST, HIGHEST = 1e-5, 10.0  # the slider's ends
@@ -40,9 +42,10 @@ HALF_DECADE = 2  # stops of GRID
 PROTOCOL = (
     "Constant learning rate; every other setting of the rule and of the task at its default. Rates 1, 2, 3, 5 a "
     "decade from 1e-3 to 1, extended by half a decade for as long as the best lies at an end, up to 1e-5 and 10 "
-    "(then edge is true). Chosen: the smallest median, over seeds 1000 to 1004, of the loss on the whole validation "
-    "part after the last step (functions, which have no data: of the loss itself). A diverged run counts as "
-    "infinitely bad, written null. Equal medians: the smaller mean loss of the run. float32."
+    "(then edge is true). Chosen: the smallest median, over seeds 1000 to 1004, of the loss on the validation part "
+    'after the last step (where the part is "train": on the training part, or of the loss itself where there are no '
+    "data). A diverged run counts as infinitely bad, written null. Equal medians: the smaller mean loss of the run. "
+    "float32."
 )
 
 Medians = dict[float, tuple[float, float]]  # rate -> medians of (final loss, mean loss of the run)
@@ -60,14 +63,25 @@ class Setting:
 def settings() -> list[Setting]:
     """All that is tuned, longest first."""
     found = []
-    for task in TASKS:
-        examples = build(task, complete(TASKS[task].hypers, {}, task)).examples
-        if examples is None:
+    for task, kind in TASKS.items():
+        examples = _built(task).examples
+        if task not in WIDELY:
+            found.append(Setting(task, kind.steps, kind.batch if examples else None))
+        elif examples is None:
             found += [Setting(task, steps, None) for steps in STEPS]
         else:
             found += [Setting(task, steps, BATCH) for steps in STEPS]
             found += [Setting(task, OTHER_AT, batch) for batch in OTHER_BATCHES if batch <= examples]
     return sorted(found, key=lambda setting: -setting.steps * (setting.batch or 1))
+
+
+def _built(task: str) -> Task:
+    return build(task, complete(TASKS[task].hypers, {}, task))
+
+
+def part(task: str) -> str:
+    """The part of the data whose loss chooses."""
+    return TASKS[task].selection if TASKS[task].selection in _built(task).parts else "train"
 
 
 def measure(setting: Setting, rates: Mapping[str, Iterable[float]]) -> dict[str, Medians]:
@@ -81,7 +95,7 @@ def measure(setting: Setting, rates: Mapping[str, Iterable[float]]) -> dict[str,
         seeds=SEEDS,
     )
     history = run(config, recording=Recording(evaluations=1, probes=1))
-    final = history.evals["train_loss" if setting.batch is None else "validation_loss"][-1]
+    final = history.evals[f"{part(setting.task)}_loss"][-1]
     scores = np.stack([final, history.loss.mean(axis=0)])  # [2, racers, seeds]
     medians = np.median(np.where(np.isnan(scores) | (history.stopped >= 0), math.inf, scores), axis=2)
     found: dict[str, Medians] = {rule: {} for rule in rates}
@@ -108,9 +122,9 @@ def beyond(medians: Medians) -> list[float]:
 
 
 def allowed(setting: Setting) -> list[str]:
-    """The rules that can be raced there."""
-    task = build(setting.task, complete(TASKS[setting.task].hypers, {}, setting.task))
-    return [rule for rule in RULES if not refusal(RULES[rule], task, setting.batch or BATCH)]
+    """The rules that are tuned there."""
+    task, rules = _built(setting.task), RULES if setting.task in WIDELY else USUAL
+    return [rule for rule in rules if not refusal(RULES[rule], task, setting.batch or BATCH)]
 
 
 def tune(setting: Setting, rules: Sequence[str]) -> list[dict[str, Any]]:
@@ -135,7 +149,8 @@ def _entry(setting: Setting, rule: str, medians: Medians) -> dict[str, Any]:
         "initialisation": "torch default",
         "rule": rule,
         "lr": rate,
-        "validation_loss": _short(medians[rate][0], 6),
+        "part": part(setting.task),
+        "loss": _short(medians[rate][0], 6),
         "edge": rate in (tried[0], tried[-1]),
         "curve": [[tried_rate, _short(medians[tried_rate][0], 4)] for tried_rate in tried],
     }

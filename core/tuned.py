@@ -1,12 +1,15 @@
 """Learning rates that were tuned beforehand: what "each tuned" starts from.
 
 Measured by `python -m benchmarks.tune`, kept in tuned.json with the date, the versions and the whole curve over the
-rate. For every task at its default settings, every rule with its default settings and a constant rate, 300, 500,
-1,000, 2,000 and 5,000 steps at batch 32, and 1,000 steps at batch 8 and 128 too (a function has no batches, so one
-rate holds for any): rates 1, 2, 3, 5 a decade from 0.001 to 1, extended by half a decade for as long as the best was
-an end. Chosen: the smallest median over seeds 1000 to 1004 of the loss on the whole validation part after the last
-step (of the loss itself for a function), a diverged run counted as infinitely bad. Where the best rate is an end of
-the slider, its entry says `"edge": true`.
+rate. Every task has its default settings, every rule its default settings and a constant rate. The classic tasks are
+tuned for every rule and for 300, 500, 1,000, 2,000 and 5,000 steps at batch 32, and 1,000 steps at batch 8 and 128 too
+(a function has no batches, so one rate holds for any); the others for SGD, momentum and Adam at the steps and the batch
+of their `core.tasks.TaskKind`.
+
+Rates 1, 2, 3, 5 a decade from 0.001 to 1, extended by half a decade for as long as the best was an end. Chosen: the
+smallest median over seeds 1000 to 1004 of the loss on the validation part after the last step, a diverged run counted
+as infinitely bad; on the training part where `TaskKind.selection` says so, and where there is no other. Where the best
+rate is an end of the slider, its entry says `"edge": true`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from ui.card import card
 from ui.controls import choice, setting
 from ui.numbers import number_text
 from ui.presets import PRESETS
-from ui.scenario import AXES, FIRST_SEED, SEEDS, SPEEDS, Scenario, batch_sizes, batch_turned, read, write
+from ui.scenario import AXES, FIRST_SEED, SEEDS, SPEED, SPEEDS, Scenario, batch_sizes, read, turned, write
 from ui.settings import DEFAULTS, SAME, TUNED, each_tuned, library_defaults, newcomer, same_rate, setting_of
 
 STAGE, CHART = "race", "race-chart"
@@ -135,8 +135,8 @@ def shared_changed(generation: int, name: str, value: Any) -> None:
         task = (config.task.name, dict(config.task.settings))
         steps, batch, seeds = config.steps, config.batch, config.seeds
         if name == "task":
+            steps, batch, seeds = turned(config, value)
             task = (value, {})
-            batch = batch_turned(config, race(task, [racer("sgd")], batch=1).build_task())
         elif name.startswith("task."):
             task = (task[0], task[1] | {name.removeprefix("task."): value})
         elif name == "steps":
@@ -162,9 +162,10 @@ def asked(generation: int, name: str) -> None:
 
 
 def preset_chosen(name: str) -> None:
-    """A preset decides all but how the viewer likes to look: speed and axis stay."""
+    """A preset decides all but how the viewer likes to look: the axis stays, and the speed where it asks for none."""
     made, view = PRESETS[name].make(), stage().shown.view
-    show(replace(made, view=replace(made.view, x=view.x, speed=view.speed)), preset=name, scene=True)
+    speed = view.speed if made.view.speed == SPEED else made.view.speed
+    show(replace(made, view=replace(made.view, x=view.x, speed=speed)), preset=name, scene=True)
 
 
 def pulled() -> None:

@@ -24,10 +24,10 @@ from ui.scenario import (
     SPEEDS,
     Scenario,
     View,
-    batch_turned,
     default,
     read,
     scenario,
+    turned,
     write,
 )
 
@@ -316,7 +316,7 @@ def test_a_link_to_a_race_that_its_optimizer_refuses_says_why(address: dict[str,
 
 
 @pytest.mark.parametrize(
-    ("rule", "before", "batch", "after", "turned"),
+    ("rule", "before", "batch", "after", "expected"),
     [
         ("adam", "digits", 32, "moons", 32),
         ("adam", "digits", 1077, "moons", 600),
@@ -324,16 +324,25 @@ def test_a_link_to_a_race_that_its_optimizer_refuses_says_why(address: dict[str,
         ("adam", "digits", 8, "quadratic", 8),
         ("adam", "digits", 1077, "quadratic", 32),
         ("adam", "quadratic", 8, "digits", 8),
+        ("adam", "digits", 32, "lstm", 16),
+        ("adam", "lstm", 16, "digits", 32),
         ("lbfgs", "quadratic", 8, "digits", 1077),
         ("lbfgs", "moons", 600, "digits", 1077),
     ],
 )
 def test_all_of_the_data_stays_all_on_another_problem(
-    rule: str, before: str, batch: int, after: str, turned: int
+    rule: str, before: str, batch: int, after: str, expected: int
 ) -> None:
     """And who needs it has it, since on a function there is no menu to choose it from beforehand."""
-    task = race(after, [racer("sgd")]).build_task()
-    assert batch_turned(race(before, [racer(rule)], batch=batch), task) == turned
+    _, found, _ = turned(race(before, [racer(rule)], batch=batch), after)
+    assert found == expected
+
+
+def test_what_was_as_usual_is_as_usual_on_another_problem_and_what_was_chosen_stays() -> None:
+    usual = race("digits", [racer("adam")], steps=1000, seeds=8)
+    assert turned(usual, "lstm") == (TASKS["lstm"].steps, TASKS["lstm"].batch, tuple(range(TASKS["lstm"].seeds)))
+    chosen = race("digits", [racer("adam")], steps=300, batch=8, seeds=(4, 5, 6))
+    assert turned(chosen, "lstm") == (300, 8, (4, 5, 6))
 
 
 def test_all_of_the_digits_are_within_the_limits_for_four_racers_and_eight_seeds() -> None:

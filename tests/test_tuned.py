@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.tune import GRID, Setting, best, beyond, settings, tune
+from benchmarks.tune import GRID, USUAL, Setting, allowed, best, beyond, part, settings, tune
 from core import RULES, TASKS
 from core.config import Choice
 from core.spec import complete
@@ -27,7 +27,7 @@ def test_an_entry_refers_to_what_exists(entry: dict) -> None:
     stops = RULES[entry["rule"]].hyper("lr").stops()
     curve = dict(entry["curve"])
     assert set(curve) <= set(stops)
-    assert curve[entry["lr"]] == pytest.approx(entry["validation_loss"], rel=1e-3)
+    assert curve[entry["lr"]] == pytest.approx(entry["loss"], rel=1e-3)
     assert curve[entry["lr"]] == min(value for value in curve.values() if value is not None)
     inside = min(curve) < entry["lr"] < max(curve)
     assert entry["edge"] is not inside
@@ -41,8 +41,14 @@ def test_no_setting_is_kept_twice() -> None:
 
 
 def test_everything_that_is_tuned_now_is_in_the_file() -> None:
-    kept = {(e["task"], e["steps"], e["batch"]) for e in ENTRIES if e["task"] in TASKS}
-    assert kept == {(s.task, s.steps, s.batch) for s in settings() if s.task in {e["task"] for e in ENTRIES}}
+    kept = {(e["task"], e["steps"], e["batch"], e["rule"], e["part"]) for e in ENTRIES}
+    assert kept == {(s.task, s.steps, s.batch, rule, part(s.task)) for s in settings() for rule in allowed(s)}
+
+
+def test_a_starting_point_for_the_usual_three_is_tuned_wherever_a_race_begins() -> None:
+    for name, kind in TASKS.items():
+        for rule in USUAL:
+            assert tuned(choice(name), kind.steps, kind.batch, rule) is not None, (name, rule)
 
 
 @pytest.mark.parametrize(

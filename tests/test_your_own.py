@@ -110,7 +110,7 @@ def test_the_pages_file_stands_in_the_menu_and_trains_in_a_worker(folder: Path) 
 
 def test_make_hands_the_names_on() -> None:
     done = subprocess.run(
-        ["make", "--eval", "show:; @echo $$DESCENT_LAB_PLUGINS", "show", "PLUGINS=a.py b.py"],
+        ["make", "--no-print-directory", "--eval", "show:; @echo $$DESCENT_LAB_PLUGINS", "show", "PLUGINS=a.py b.py"],
         cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
     assert done.stdout == "a.py b.py\n", done.stderr

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from core.config import Racer, Reset, race, racer
-from ui.scenario import SEEDS, Scenario, default, scenario
+from core.tasks import TASKS
+from ui.scenario import Scenario, default, scenario
 from ui.settings import newcomer
 
 Maker = Callable[[], Scenario]
+WATCHED = "1"  # the speed at which an eye can follow a loss that falls from 6 to 0.5
 
 
 @dataclass(frozen=True)
@@ -21,15 +23,17 @@ class Preset:
     make: Maker
 
 
-def _race(
-    task: str, racers: list[Racer], steps: int = 1000, chart: str | None = None, seeds: int = int(SEEDS.default)
-) -> Scenario:
-    shown = scenario(race(task, racers, steps=steps, seeds=seeds))
-    return replace(shown, view=replace(shown.view, chart=chart)) if chart else shown
+def _race(task: str, racers: list[Racer], steps: int | None = None, seeds: int | None = None, **view: str) -> Scenario:
+    """A race as it usually is on this task, but for what is given."""
+    kind = TASKS[task]
+    config = race(task, racers, steps=steps or kind.steps, batch=kind.batch, seeds=seeds or kind.seeds)
+    shown = scenario(config)
+    return replace(shown, view=replace(shown.view, **view))
 
 
-def _tuned(rule: str, task: str = "digits", steps: int = 1000) -> Racer:
-    return newcomer(race(task, [racer(rule)], steps=steps), rule)
+def _tuned(rule: str, task: str = "digits", steps: int | None = None) -> Racer:
+    kind = TASKS[task]
+    return newcomer(race(task, [racer(rule)], steps=steps or kind.steps, batch=kind.batch), rule)
 
 
 def _rate(rule: str) -> float:
@@ -78,6 +82,20 @@ def _wrong_way() -> Scenario:
     return _race("wrong_way", [*published, racer("sgd", lr=1e-4)], steps=5000)
 
 
+def _classmates() -> Scenario:
+    racers = [racer("adam", lr=0.1), racer("adam", lr=0.003), racer("sgd", lr=3.0), racer("momentum", lr=0.3)]
+    return _race("words", racers, speed=WATCHED)
+
+
+def _essay() -> Scenario:
+    cooled = ("multistep", {"factor": 0.01 / 0.3, "milestone1": 100 / TASKS["lstm"].steps, "milestone2": 1.0})
+    racers = [
+        racer("adam", lr=0.3), racer("adam", lr=0.01), racer("sgd", lr=6.0), racer("momentum", lr=1.0),
+        racer("adam", lr=0.3, schedule=cooled),
+    ]  # fmt: skip
+    return _race("lstm", racers, speed=WATCHED)
+
+
 # Rates for presets with a schedule, found as core/tuned.json finds those without one: on a grid of 1, 2, 3, 5 a decade
 # the smallest median validation loss over seeds 1000 to 1004, of the digits in 1,000 steps.
 WARM_COSINE, COSINE, SCHEDULE_FREE = 1.0, 0.5, 0.3  # losses 0.1345, 0.1364 and 0.1625
@@ -97,6 +115,16 @@ def _no_schedule() -> Scenario:
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset
     for preset in (
+        Preset(
+            "The classmates",
+            "A script generator, four settings of its optimizer: who gets below 0.5, and who stays above 2?",
+            _classmates,
+        ),
+        Preset(
+            "The script generator of the essay",
+            "The same play for an LSTM. The fifth racer starts as hot as the first, then cools: is it repaired?",
+            _essay,
+        ),
         Preset(
             "A fair race",
             "Each at the rate with the lowest validation loss: what is left of the difference?",

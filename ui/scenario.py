@@ -18,7 +18,7 @@ from typing import Any
 from core.config import BATCH, CONSTANT, EVERY, RESETS, STEPS, Choice, Config, Racer, Reset, race, racer
 from core.optimizers import RULES, WRAPPERS, why_not
 from core.schedules import SCHEDULES
-from core.spec import Hyper
+from core.spec import Hyper, complete
 from core.tasks import TASKS, Task, build
 from ui import limits
 from ui.charts import CHARTS, charts_for
@@ -27,6 +27,7 @@ from ui.settings import newcomer
 
 VERSION = "1"
 SPEEDS = ("0.25", "1", "4", "max")
+SPEED = "4"  # unasked
 AXES = ("steps", "evaluations", "seconds")
 SEEDS = Hyper(
     "seeds", 8, 1, limits.SEEDS, grid=tuple(range(1, limits.SEEDS + 1)), label="Seeds",
@@ -45,7 +46,7 @@ class View:
 
     chart: str
     x: str = "steps"
-    speed: str = "4"
+    speed: str = SPEED
 
 
 @dataclass(frozen=True)
@@ -104,13 +105,23 @@ def batch_sizes(task: Task) -> Hyper:
     return replace(BATCH, high=task.examples or BATCH.high)
 
 
-def batch_turned(config: Config, task: Task) -> int:
-    """The batch size of a race that turns to another task: who had all of the data, or needs it, has all again."""
-    if task.examples is None:
-        return config.batch if config.batch <= BATCH.high else int(BATCH.default)
-    needed = any(contender.spec.full_batch for contender in config.racers)
-    everything = needed or config.batch == config.build_task().examples
-    return task.examples if everything else min(config.batch, task.examples)
+def turned(config: Config, name: str) -> tuple[int, int, tuple[int, ...]]:
+    """Steps, batch and seeds of a race that turns to another task: what was as usual on the old one is as usual on the
+    new one, and what a person chose stays. Who had all of the data, or needs it, has all again.
+    """
+    assert isinstance(config.task, Choice)
+    old, new = TASKS[config.task.name], TASKS[name]
+    examples = build(name, complete(new.hypers, {}, name)).examples
+    steps = new.steps if config.steps == old.steps else config.steps
+    count = new.seeds if len(config.seeds) == old.seeds else len(config.seeds)
+    batch = new.batch if config.batch == old.batch else config.batch
+    if examples is None:
+        batch = batch if batch <= BATCH.high else new.batch
+    elif any(racer.spec.full_batch for racer in config.racers) or config.batch == config.build_task().examples:
+        batch = examples
+    else:
+        batch = min(batch, examples)
+    return steps, batch, tuple(range(config.seeds[0], config.seeds[0] + count))
 
 
 def default() -> Scenario:
@@ -188,7 +199,7 @@ class _Reader:
         view = View(
             chart if chart in charts else charts[0],
             self.name("x", AXES, "steps", "axis"),
-            self.name("speed", SPEEDS, "4", "speed"),
+            self.name("speed", SPEEDS, SPEED, "speed"),
         )
         return Scenario(config, tuple(racers), view)
 

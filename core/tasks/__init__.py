@@ -24,7 +24,9 @@ __all__ = ["TASKS", "Batch", "FunctionTask", "Level", "Task", "TaskKind", "build
 class TaskKind:
     """A registry entry: how the task is called, made, and what about it can be set.
 
-    `steps` and `batch` are those of a race on it unasked.
+    `steps`, `batch` and `seeds` (how many) are those of a race on it unasked. `selection` is the part of the data whose
+    loss tells which learning rate is best: the training part where it is the question itself, a text to be learned by
+    heart.
     """
 
     name: str
@@ -33,6 +35,8 @@ class TaskKind:
     hypers: tuple[Hyper, ...] = ()
     steps: int = 1000
     batch: int = 32
+    seeds: int = 8
+    selection: str = "validation"
 
 
 def _network(width: int, depth: int) -> tuple[Hyper, ...]:
@@ -86,8 +90,8 @@ TASKS: dict[str, TaskKind] = {
                         help="Numbers for each row and each column; the matrix has four strong directions."),
                   Hyper("scale", 0.1, 0.001, 1.0, log=True, minimum=0.0, maximum=100.0, open_minimum=True,
                         label="First guess", help="Spread of the initial weights; near 0 is a saddle, left slowly."))),
-        TaskKind("lstm", "Script generator, LSTM", lstm, _MEMORY, steps=1200, batch=16),
-        TaskKind("gru", "Script generator, GRU", gru, _MEMORY, steps=1200, batch=16),
+        TaskKind("lstm", "Script generator, LSTM", lstm, _MEMORY, steps=1200, batch=16, seeds=1, selection="train"),
+        TaskKind("gru", "Script generator, GRU", gru, _MEMORY, steps=1200, batch=16, seeds=1, selection="train"),
     )
 }  # fmt: skip
 
