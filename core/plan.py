@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,21 +13,41 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.config import Config, Edit
+from core.config import Choice, Config, Edit
 from core.optimizers import RULES
 from core.optimizers.base import Rule, Slot
 from core.spec import Layout
 from core.tasks import Task
 
-CHUNK_ROWS = 64  # rows that run all their steps together: more fall out of the processor's cache
+FEWEST_ROWS, MOST_ROWS = 8, 64
+NUMBERS = 3 << 17  # weights and activations of a chunk: 1.5 MB in float32
+
+
+def chunk_rows(task: Task, batch: int) -> int:
+    """How many rows at most run all their steps together, 8 to 64: more fall out of the processor's cache, fewer pay
+    for each call.
+
+    So many that their weights and their batch's activations are 1.5 MB. Measured with Adam on 64 rows (a processor
+    with 1 MB of cache a core and 32 MB in all, one thread), microseconds a row and step, the least of 6:
+
+    | task | weights | activations | 4 | 8 | 16 | 32 | 64 rows a chunk | chosen |
+    |---|---|---|---|---|---|---|---|---|
+    | digits, batch 32 | 2,410 | 3,392 | 39 | 25 | 17 | 14 | 13 | 64 |
+    | digits, batch 256 | 2,410 | 27,136 | 71 | 56 | 49 | 48 | 52 | 13 |
+    | cnn, batch 32 | 1,898 | 21,824 | 150 | 114 | 104 | 116 | 128 | 16 |
+    | letters, batch 32 | 12,954 | 8,000 | 104 | 83 | 74 | 80 | 83 | 18 |
+    | words, batch 64 | 31,052 | 29,440 | 268 | 222 | 241 | 272 | 272 | 8 |
+    | lstm, batch 16 | 52,588 | 80,640 | 907 | 929 | 921 | 910 | 1,035 | 8 |
+    """
+    row = task.layout.width + (task.activations * batch if task.examples is not None else 0)
+    return max(FEWEST_ROWS, min(MOST_ROWS, NUMBERS // row))
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A config laid out as a table: racers are put side by side by rule, so that a rule's rows are one slice."""
+class Table:
+    """The rows of a config: racers are put side by side by rule, so that a rule's rows are one slice."""
 
     config: Config
-    task: Task
     racer_of_row: NDArray[np.int64]  # [R]
     seed_of_row: Tensor  # [R], index into config.seeds
     config_row: NDArray[np.int64]  # [R], config row of each table row
@@ -47,9 +67,22 @@ class Plan:
         return tuple(self.config.seeds[int(index)] for index in self.seed_of_row[rows])
 
 
-@lru_cache(maxsize=64)
+@dataclass(frozen=True)
+class Plan(Table):
+    """A config laid out as a table, and its task."""
+
+    task: Task
+
+
 def plan_of(config: Config) -> Plan:
-    """The config's plan; made once."""
+    """The config's plan. All but the task, which may be large, is kept, where the task has a name."""
+    task = config.build_task()
+    table = _kept if isinstance(config.task, Choice) else _table
+    return Plan(**vars(table(config, chunk_rows(task, config.batch))), task=task)
+
+
+def _table(config: Config, most: int) -> Table:
+    """The config's rows, in chunks of at most so many, which differ by no more than one row."""
     by_rule = sorted(range(len(config.racers)), key=lambda index: RULES.place(config.racers[index].rule))
     seeds = len(config.seeds)
     config_row = np.concatenate([np.arange(racer * seeds, (racer + 1) * seeds) for racer in by_rule])
@@ -57,13 +90,18 @@ def plan_of(config: Config) -> Plan:
     for rule, group in groupby(by_rule, key=lambda index: config.racers[index].rule):
         first = max((rows.stop for rows in rule_rows.values()), default=0)
         rule_rows[rule] = slice(first, first + seeds * len(list(group)))
-    return Plan(
-        config, config.build_task(), config_row // seeds, torch.as_tensor(config_row % seeds), config_row,
+    chunks = -(-config.rows // most)
+    ends = [config.rows * i // chunks for i in range(chunks + 1)]
+    return Table(
+        config, config_row // seeds, torch.as_tensor(config_row % seeds), config_row,
         np.argsort(config_row),
         rule_rows,
-        tuple(slice(r, min(r + CHUNK_ROWS, config.rows)) for r in range(0, config.rows, CHUNK_ROWS)),
+        tuple(slice(first, end) for first, end in pairwise(ends)),
         config.edits_at(), frozenset(config.changing()), any(RULES[rule].eval_params for rule in rule_rows),
     )  # fmt: skip
+
+
+_kept = lru_cache(maxsize=64)(_table)
 
 
 class Settings(SimpleNamespace):
@@ -73,11 +111,6 @@ class Settings(SimpleNamespace):
 
     def uses(self, name: str) -> bool:
         return name in self.used
-
-    def without(self, name: str) -> Settings:
-        """The same with one setting switched off: 0 in every row."""
-        columns = vars(self) | {name: torch.zeros_like(getattr(self, name)), "used": self.used - {name}}
-        return Settings(**columns)
 
 
 def settings_of(config: Config, racers: Sequence[int], rule: Rule, like: Tensor) -> Settings:

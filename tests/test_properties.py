@@ -253,10 +253,8 @@ def test_chunks_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     config = race(("digits", {"width": 8}), contenders, steps=12, batch=1077, seeds=3)
     found = []
     for rows in (64, 1, 5, 16):
-        monkeypatch.setattr(core.plan, "CHUNK_ROWS", rows)
-        core.plan.plan_of.cache_clear()
+        monkeypatch.setattr(core.plan, "chunk_rows", lambda task, batch, rows=rows: rows)
         found.append(trained(config))
-    core.plan.plan_of.cache_clear()
     for history, state in found[1:]:
         assert_same_bits(history, found[0][0])
         assert_same_bits(state, found[0][1])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core.spec import Layout
+from core.spec import Hyper, Layout
 
 PARTS = ("train", "validation", "test")
 
@@ -62,11 +62,14 @@ class Task:
     smoothing = 0.95  # decay of the smoothed loss: a mean of about the last 20 steps; 0 where the loss has no noise
     accuracy = False  # whether `evaluate` gives an accuracy too
     examples: int | None = None  # size of the training part; None: no batches
+    changes = False  # whether the loss is another function of the weights at each step, even of all of the data
+    activations = 0  # numbers that enter and leave its layers, for each example of a batch
     network = ""  # the model in words
     about = ""  # the problem in one sentence
     seed_meaning = "initial weights and data order"
     draws_labels = False  # whether `draw_labels` can be asked for
     writes = False  # whether `sample` can be asked for
+    sample_length = 40  # tokens of a text that is written to be read
     layers: tuple[Layer, ...] = ()
     initial_loss: tuple[float, str] | None = None  # what to expect before training, and why in one sentence
 
@@ -113,6 +116,25 @@ class Task:
         return p
 
 
+@dataclass(frozen=True)
+class TaskKind:
+    """A registry entry: how the task is called, made, and what about it can be set.
+
+    `steps`, `batch` and `seeds` (how many) are those of a race on it unasked. `selection` is the part of the data whose
+    loss tells which learning rate is best: the training part where it is the question itself, a text to be learned by
+    heart.
+    """
+
+    name: str
+    label: str
+    make: Callable[..., Task]
+    hypers: tuple[Hyper, ...] = ()
+    steps: int = 1000
+    batch: int = 32
+    seeds: int = 8
+    selection: str = "validation"
+
+
 class FunctionTask(Task):
     """Any function as a task: `f(params [R, P], step) -> loss [R]`."""
 
@@ -128,7 +150,7 @@ class FunctionTask(Task):
     ):
         self._f, self._start, self._project, self.about = f, start, project, about
         self.layout = Layout((("x", (start([0], 0).shape[1],)),))
-        self.network = f"{self.layout.width} numbers"
+        self.network = f"{self.layout.width} number{'' if self.layout.width == 1 else 's'}"
 
     def initial(self, seeds: Sequence[int], like: Tensor, draw: int = 0) -> Tensor:
         return self._start(seeds, draw).to(like)

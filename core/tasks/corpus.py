@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.tasks.base import PARTS, Level
+from core.tasks.data import DATA, random
+from core.tasks.grammar import FOG
 
 Ints = NDArray[np.int64]
 UNKNOWN = "⁇"  # stands for every token outside the vocabulary
@@ -60,13 +62,18 @@ class Corpus:
         Raises:
             ValueError: the text has fewer than two different tokens.
         """
-        pieces = list(text) if by_letter else words(text)
-        frequent = [piece for piece, _ in Counter(pieces).most_common(most)]
-        if len(frequent) < 2:
+        pieces, kind = (list(text), "letter") if by_letter else (words(text), "word")
+        counted = Counter(pieces)
+        if not counted:
+            raise ValueError(f"The text has no {kind}s: give one with at least 2 different ones.")
+        if len(counted) == 1:
+            (only,) = counted
             raise ValueError(
-                f"The text has {len(frequent)} different {'letters' if by_letter else 'words'}: at least 2 are needed."
+                f"The text has one {kind} only, {only[:40]!r}: give one with at least 2 different ones, or there is "
+                "nothing to foretell."
             )
-        vocabulary = sorted(frequent) + ([UNKNOWN] if len(set(pieces)) > len(frequent) else [])
+        frequent = [piece for piece, _ in counted.most_common(most) if piece != UNKNOWN]
+        vocabulary = sorted(frequent) + ([UNKNOWN] if len(counted) > len(frequent) else [])
         index = {piece: i for i, piece in enumerate(vocabulary)}
         tokens = np.array([index.get(piece, len(vocabulary) - 1) for piece in pieces], dtype=np.int64)
         last = len(tokens) - round(test * len(tokens))
@@ -84,6 +91,11 @@ class Corpus:
         """What a token is called."""
         return "letter" if self.by_letter else "word"
 
+    @property
+    def sample_length(self) -> int:
+        """How many tokens make a text that one can judge at a glance: three or four lines."""
+        return 160 if self.by_letter else 40
+
     def text(self, tokens: Sequence[int]) -> str:
         """Tokens as they are read."""
         pieces = [self.vocabulary[token] for token in tokens]
@@ -97,9 +109,10 @@ class Corpus:
         """
         piece = self.parts[part]
         if len(piece) < length:
+            kinds = self.kind + "s" * (len(piece) != 1)
             raise ValueError(
-                f"The {part} part of the text has {len(piece)} {self.kind}s, but one stretch of it takes {length}: "
-                "the text is too short, or the context too long."
+                f"The {part} part of the text has {len(piece)} {kinds}, but one stretch of it takes {length}: the text"
+                " is too short, so give a longer one, or let the network see less of it at a time."
             )
         return np.lib.stride_tricks.sliding_window_view(piece, length)
 
@@ -109,16 +122,12 @@ class Corpus:
         `-mean log (n(c, x) / n(c))` over all its stretches of a context c and a token x. No function of so many tokens
         has a lower mean loss on them.
         """
-        windows = self.windows("train", context + 1)
-        whole, before = self._numbered(windows), self._numbered(windows[:, :-1])
-        return float(np.log(np.bincount(before)[before] / np.bincount(whole)[whole]).mean())
-
-    def _numbered(self, windows: Ints) -> Ints:
-        """A number for each of these stretches `[N, length]`, the same for equal ones."""
-        number = np.zeros(len(windows), dtype=np.int64)
-        for tokens in windows.T:
-            number = np.unique(number * self.size + tokens, return_inverse=True)[1]
-        return number
+        *before, last = self.windows("train", context + 1).T
+        seen = np.zeros(len(last), dtype=np.int64)  # a number for what stands before, the same for the same
+        for tokens in before:
+            seen = np.unique(seen * self.size + tokens, return_inverse=True)[1]
+        whole = np.unique(seen * self.size + last, return_inverse=True)[1]
+        return float(np.log(np.bincount(seen)[seen] / np.bincount(whole)[whole]).mean())
 
     def levels(self, context: int) -> tuple[Level, ...]:
         """ln V, the frequencies alone, the last token, and so many tokens before: what each is worth knowing for."""
@@ -157,3 +166,23 @@ def play() -> Corpus:
     There is no test part: what is held out is one scene's end, about 200 words, too little to be cut in two.
     """
     return Corpus.of(_PLAY.read_text("utf-8"), by_letter=False)
+
+
+@lru_cache(maxsize=1)
+def endless_script() -> Corpus:
+    """250,000 letters of a play without end, from the grammar `FOG`: four fifths to train on, then two tenths that no
+    network has seen. They go on from there, so that they are fresh text of the same source.
+    """
+    return Corpus.of(FOG.write(random(0, DATA), 250_000), by_letter=True, validation=0.1, test=0.1)
+
+
+@lru_cache(maxsize=1)
+def manual() -> Corpus:
+    """Python's manual of its own language, letter by letter: the topics of `help()`, in the order of their names.
+
+    The text is that of the Python which runs this, and differs between versions, as do all levels. Topics that hold
+    the same words as another are left out, for a network would know them; the last topics are held out.
+    """
+    from pydoc_data.topics import topics  # here, because it is half a megabyte
+
+    return Corpus.of("\n".join(dict.fromkeys(topics[name] for name in sorted(topics))), by_letter=True, test=0.1)

@@ -68,24 +68,40 @@ def initial_draw(seed: int, draw: int) -> np.random.Generator:
     return random(seed, INITIAL, *([draw] if draw else []))
 
 
+LONG = 1 << 16  # examples of an epoch at most, unless a batch has more: no usual run sees so many
+
+
 @lru_cache(maxsize=16_384)  # 256 seeds of a short run, 4 bytes an example: drawing them anew took a quarter of it
 def permutation(seed: int, epoch: int, count: int) -> Ints:
     """The order in which a seed goes through `count` examples in an epoch."""
     return random(seed, ORDER, epoch).permutation(count).astype(np.int32)
 
 
+@lru_cache(maxsize=1024)
+def draws(seed: int, epoch: int, count: int) -> Ints:
+    """So many examples as are in a long epoch, each drawn from all `count`."""
+    return random(seed, ORDER, epoch).integers(count, size=LONG, dtype=np.int32)
+
+
 @lru_cache(maxsize=160)
 def epoch_table(seeds: tuple[int, ...], epoch: int, count: int, size: int, device: torch.device) -> Tensor:
     """Which examples each row sees in each batch of an epoch: `[batches, rows * size]`; the rest is left out."""
-    batches = count // size
-    orders = np.stack([permutation(seed, epoch, count)[: batches * size].reshape(batches, size) for seed in seeds], 1)
+    batches, order = _in_epoch(count, size) // size, permutation if _in_epoch(count, size) == count else draws
+    orders = np.stack([order(seed, epoch, count)[: batches * size].reshape(batches, size) for seed in seeds], 1)
     return torch.as_tensor(orders.reshape(batches, -1)).to(device)
 
 
 def batch_indices(seeds: tuple[int, ...], step: int, count: int, size: int, device: torch.device) -> Tensor:
-    """Examples of one step, `[rows * size]`: each epoch is a fresh permutation, its incomplete last batch dropped."""
-    epoch, position = divmod(step, count // size)
+    """Examples of one step, `[rows * size]`: each epoch is a fresh permutation, its incomplete last batch dropped.
+
+    Where there are more than 65,536 examples, it is so many independent draws instead.
+    """
+    epoch, position = divmod(step, _in_epoch(count, size) // size)
     return epoch_table(seeds, epoch, count, size, device)[position]
+
+
+def _in_epoch(count: int, size: int) -> int:
+    return count if count <= LONG or size > LONG else LONG
 
 
 def split(inputs: Floats, targets: NDArray[Any], *, validation: float = 0.2, test: float = 0.2) -> Parts:
