@@ -12,6 +12,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from core import adapter, plugins
+from core.tasks import brought
 from ui.live import races
 from ui.scenario import default
 
@@ -33,6 +34,7 @@ async def warm(_: st.App) -> AsyncIterator[None]:
     for begun in warming:
         begun.cancel()
     races().close()
+    brought.leave()
 
 
 adapter.load(os.environ.get(adapter.VARIABLE, ""))

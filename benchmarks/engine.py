@@ -13,8 +13,8 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch import nn
 
+from benchmarks import twins
 from benchmarks.measurement import Measurement, Measures
 from core import Config, Recording, advance, race, racer, start
 from core.chunk import Chunk
@@ -62,23 +62,8 @@ def table(race: Config, recording: Recording = DEFAULT) -> Callable[[], object]:
 
 def loop(runs: int, steps: int, mode: dict[str, Any]) -> None:
     """The same trainings one after the other, as torch.optim is used; nothing is evaluated or recorded."""
-    data = task().data
-    like = torch.empty(0)
-    x = data.tensors("train", like)[0]
-    labels = torch.as_tensor(data.parts["train"][1])
-    for seed in range(runs):
-        generator = torch.Generator().manual_seed(seed)
-        layers = [nn.Linear(20, 25), nn.ReLU(), nn.Linear(25, 25), nn.ReLU(), nn.Linear(25, 3)]
-        model, loss_of = nn.Sequential(*layers), nn.CrossEntropyLoss()
-        optimizer = torch.optim.Adam(model.parameters(), lr=RATE, **mode)
-        order = torch.empty(0, dtype=torch.int64)
-        for _ in range(steps):
-            if len(order) < BATCH:
-                order = torch.randperm(len(x), generator=generator)
-            chosen, order = order[:BATCH], order[BATCH:]
-            optimizer.zero_grad()
-            loss_of(model(x[chosen]), labels[chosen]).backward()
-            optimizer.step()
+    x, y = twins.data(task(), "train", torch.empty(0))
+    twins.train(task(), x, y, runs=runs, steps=steps, size=BATCH, rate=RATE, mode=mode)
 
 
 MODES: dict[str, dict[str, Any]] = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}

@@ -43,7 +43,7 @@ def cost(rule: str) -> Measurement:
 def whole_tensors(rule: str) -> bool:
     """Whether a step does more than arithmetic on single numbers: other gradients, norms, matrices, evaluations."""
     spec = RULES[rule]
-    return spec.gradients > 1 or spec.eval_params is not None or rule in WHOLE_TENSORS
+    return spec.taken()[0] > 1 or spec.eval_params is not None or rule in WHOLE_TENSORS
 
 
 def _wrapped() -> list[str]:

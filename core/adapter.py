@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import ceil, floor, log10
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,14 +25,22 @@ from torch import Tensor
 from core.guests.classes import Found, Number, describe
 from core.guests.host import HOST, Guests
 from core.optimizers import RULES, WRAPPERS, Rule
-from core.optimizers.base import BETAS, CLIP, MU, Context, Named, Slot, Update, decay, eps, rate, weight_decay
+from core.optimizers.base import BETAS, CLIP, MU, Context, Named, Slot, Update, decay, eps, number, rate, weight_decay
 from core.schedules import SCHEDULES
-from core.spec import Hyper, Layout
+from core.spec import Hyper
 
 VARIABLE = "DESCENT_LAB_OPTIMIZERS"
-Setting = tuple[str, str, int | None, type]  # its name, the argument, the place in it if that is a tuple, its type
 LARGE, COUNT = 1e12, 10_000_000  # no number, and no whole number, without a known meaning is larger
 SLOWER = 9  # benchmarks/results.json, adapter.cost_over_table.r8
+
+
+class Setting(NamedTuple):
+    """Where a setting goes: to an argument of the constructor or, where that is a tuple, to one place in it."""
+
+    name: str
+    argument: str
+    place: int | None = None
+    kind: type = float
 
 
 @dataclass(frozen=True)
@@ -56,25 +64,25 @@ class Adapted:
         A number that a person typed comes out of a short column as it was typed: 0.003, not 0.003000000026.
         """
         columns = {
-            name: [kind(float(str(value))) for value in getattr(h, name)[:, 0].cpu().numpy()]
-            for name, _, _, kind in self.settings
+            each.name: [each.kind(float(str(value))) for value in getattr(h, each.name)[:, 0].cpu().numpy()]
+            for each in self.settings
         }
         rows = []
         for row in range(len(h.lr)):
             arguments: dict[str, Any] = {}
-            for name, argument, index, _ in self.settings:
-                value = columns[name][row]
-                arguments[argument] = value if index is None else (*arguments.get(argument, ()), value)
+            for each in self.settings:
+                value, before = columns[each.name][row], arguments.get(each.argument, ())
+                arguments[each.argument] = value if each.place is None else (*before, value)
             rows.append(arguments)
         return rows
 
     def step(self, ctx: Context, s: Named, age: Named, h: Named) -> Update:
-        """The class's own step; one without a learning rate has its step scaled by it."""
+        """The weights that the class's own step leads to; one without a learning rate has its step scaled by it."""
         assert isinstance(ctx.guest, Guests)
         at: Tensor = ctx.guest.step(ctx, self.arguments(h), (age.guest[:, 0] == 1).tolist())
         if self.found.rate is None:
             at = torch.lerp(ctx.p, at, h.lr)
-        return ctx.arriving(at), {"guest": s.guest}, {}
+        return at, {"guest": s.guest}, {}
 
 
 def adapt(cls: type[torch.optim.Optimizer], name: str = "") -> Rule:
@@ -160,14 +168,10 @@ def _rule(found: Found, name: str = "") -> Rule:
         rf"p \leftarrow \text{{{shown}}}(p,\, g;\ \eta)",
         f"As it is, and about {SLOWER} times as slow as Adam here: it runs outside the table, row by row.",
         f"{found.origin}, {found.name}",
-        (Slot("guest", shape=_one),),
+        (Slot("guest", shape=number),),
         tuple(hyper.name for hyper in hypers if hyper.name in FACES)[:2],
-        scales_by_rate=False, tags="adapted, class, plug-in, torch.optim.Optimizer", guest=made,
+        returns="weights", tags="adapted, class, plug-in, torch.optim.Optimizer", guest=made,
     )  # fmt: skip
-
-
-def _one(layout: Layout) -> tuple[int, ...]:
-    return (1,)
 
 
 # ---------------------------------------------------------------- settings from a signature
@@ -189,7 +193,7 @@ KNOWN = {hyper.name: hyper for hyper in (MU, *BETAS)} | {
 
 def _settings(found: Found) -> tuple[tuple[Setting, ...], tuple[Hyper, ...]]:
     """Where each setting goes, and its description: a tuple of an argument's defaults is as many settings."""
-    settings: list[Setting] = [] if found.rate is None else [("lr", "lr", None, float)]
+    settings = [] if found.rate is None else [Setting("lr", "lr")]
     hypers = [_rate(found)]
     names = set(TAKEN)
     for argument, default in found.arguments:
@@ -201,7 +205,7 @@ def _settings(found: Found) -> tuple[tuple[Setting, ...], tuple[Hyper, ...]]:
                 name = f"own_{name}"
             names.add(name)
             value = float(value) if name in KNOWN else value
-            settings.append((name, argument, index if several else None, type(value)))
+            settings.append(Setting(name, argument, index if several else None, type(value)))
             hypers.append(_hyper(name, value, f"{argument} of {found.name}"))
     return tuple(settings), tuple(hypers)
 

@@ -46,10 +46,8 @@ class Block:
         self.guest = self.rule.guest(state.sealed[rule][inside]) if self.rule.guest else None
         names = [slot.name for slot in self.declared]
         self.trace: dict[str, Tensor] = {}
-        self.arrival: tuple[Tensor, Tensor] | None = None  # a step, and where it leads to the last bit
         # One tensor of all ages, so that a step adds 1 once; the attributes are views into it. Each age has a twin that
-        # nobody reads: torch takes `beta ** age` of 32 and more numbers without a gap by another routine, which rounds
-        # differently, and a run would then depend on how many stand beside it.
+        # nobody reads, the gap that `power` in core/optimizers/base.py speaks of.
         ages = [state.ages[rule][name][inside].expand(-1, 2) for name in names]
         self.all_ages = torch.stack(ages) if names else None
         self.ages = SimpleNamespace(**{name: self.all_ages[i, :, :1] for i, name in enumerate(names)})  # type: ignore[index]
@@ -102,11 +100,6 @@ class _Context:
 
     def after(self, step: Tensor) -> Tensor:
         return self._chunk.plan.task.project(self.p - step)
-
-    def arriving(self, at: Tensor) -> Tensor:
-        step = self.p - at
-        self._block.arrival = step, at
-        return step
 
     def but(self, *, g: Tensor) -> _Context:
         other = copy(self)
@@ -195,17 +188,23 @@ class Chunk:
         self.cuts = state.cuts[rows].clone()
         self.failures: dict[int, str] = {}  # rows of the chunk whose optimizer gave up, and why
         self.smooth = state.smooth[rows]
-        self.losses: list[Tensor] = []
-        self.averages: list[Tensor] = []
+        # Filled in place: small tensors kept from each step would lie between its large ones and break up the memory,
+        # which 200 rows of the LSTM then took 16 GB of.
+        self.losses, self.averages = self.p.new_empty(0, len(self.p)), self.smooth.new_empty(0, len(self.p))
         self.probes: Samples = []
         self.evals: Samples = []
         self.test: dict[str, Tensor] = {}
+        first = enumerate(zip(plan.racers(rows), plan.seed_of_row[rows].tolist(), strict=True))
+        self.writers = {row: racer for row, (racer, seed) in first if plan.task.writes and seed == 0}
+        self.texts: list[tuple[int, dict[int, str | None]]] = []  # (step, {racer: text})
 
     def run(self, count: int) -> None:
         """Take so many steps."""
         schedules = [block.schedule(self.plan, self.first, count, self.p) for block in self.blocks]
+        self.losses, self.averages = self.p.new_empty(count, len(self.p)), self.smooth.new_empty(count, len(self.p))
         if self.first == 0 and count:
             self._evaluate(0)
+            self._write(0)
         for t in range(self.first, self.first + count):
             for schedule in schedules:
                 next(schedule)
@@ -217,6 +216,7 @@ class Chunk:
                 self._step(t)
             else:
                 self._rest(t)
+            self._write(t + 1)
 
     def _look_who_runs(self) -> None:
         self.alive = self.active.squeeze(1)  # [R]
@@ -235,7 +235,7 @@ class Chunk:
         # One number tells whether anything at all stopped being finite; only then is it asked which row.
         if self.any_stopped or self.failures or not math.isfinite(new.sum().item() + loss.sum().item()):
             new, loss = self._freeze(t + 1, new, loss, before)
-        self._note(loss)
+        self._note(t, loss)
         if self.recording.probe_at(t + 1, config.steps):
             self._probe(t + 1, gradient, new)
         self.p = new
@@ -267,17 +267,17 @@ class Chunk:
     def _rest(self, t: int) -> None:
         """A step of a chunk whose rows have all diverged: nothing is computed, and NaN recorded."""
         nothing = self.p.new_full((len(self.p),), math.nan)
-        self._note(nothing)
+        self._note(t, nothing)
         if self.recording.probe_at(t + 1, self.plan.config.steps):
             self.probes.append((t + 1, dict.fromkeys(self.recording.names, nothing)))
         if self.recording.evaluate_at(t + 1, self.plan.config.steps):
             self._evaluate(t + 1)
 
-    def _note(self, loss: Tensor) -> None:
+    def _note(self, t: int, loss: Tensor) -> None:
         """Record the step's loss, and carry its moving average on: `s <- decay s + (1 - decay) loss`."""
-        self.losses.append(loss)
+        self.losses[t - self.first] = loss
         self.smooth = torch.lerp(loss.double(), self.smooth, self.plan.task.smoothing)
-        self.averages.append(self.smooth)
+        self.averages[t - self.first] = self.smooth
 
     def _at(self, which: Callable[[Rule], Callable[[Tensor, SimpleNamespace, Settings], Tensor] | None]) -> Tensor:
         """The stored weights, or those at which a rule wants its gradient taken or its loss reported."""
@@ -298,9 +298,9 @@ class Chunk:
         context = _Context(self, block, gradient, loss, batch)
         update, slots, block.trace = block.rule.update(context, block.slots, block.ages, block.settings)
         block.slots = SimpleNamespace(**slots)
-        if block.arrival is not None and update is block.arrival[0]:
-            return block.arrival[1]
-        rate = block.settings.lr if block.rule.scales_by_rate else self.unit
+        if block.rule.returns == "weights":
+            return update
+        rate = block.settings.lr if block.rule.returns == "direction" else self.unit
         return torch.addcmul(context.p, update, rate, value=-1)
 
     def _freeze(self, step: int, new: Tensor, loss: Tensor, before: list[SimpleNamespace]) -> tuple[Tensor, Tensor]:
@@ -380,6 +380,20 @@ class Chunk:
             for name, value in self._losses(self.p[block.rows], block.rows, step).items():
                 found[f"raw_{name}"][block.rows] = value
         return found
+
+    def _write(self, step: int) -> None:
+        """A text from each racer's network on the race's first seed, at the weights that are reported.
+
+        The same random numbers for all and at every step: two texts differ by what their networks have learned alone.
+        """
+        task, config, rows = self.plan.task, self.plan.config, list(self.writers)
+        if not rows or not self.recording.write_at(step, config.steps):
+            return
+        alive = self.alive[rows].tolist()
+        weights = self._at(lambda rule: rule.eval_params)[rows]
+        texts = task.sample(weights, config.seeds[0], task.sample_length) if any(alive) else [""] * len(rows)
+        told = [text if runs else None for text, runs in zip(texts, alive, strict=True)]
+        self.texts.append((step, dict(zip(self.writers.values(), told, strict=True))))
 
     def _edit(self, edit: Edit) -> None:
         """Do it to the racer's rows, those that have diverged left out: they are frozen for good."""

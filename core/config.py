@@ -2,7 +2,8 @@
 
     Config = task + racers + steps + batch + seeds (+ edits)
 
-Every check happens here, when a config is made: whatever holds a `Config` may rely on it.
+Every check happens here, when a config or a part of it is made, by whatever door: whatever holds a `Config` may rely
+on it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def _one_of(what: str, value: object, known: Iterable[str]) -> None:
 
 @dataclass(frozen=True)
 class Choice:
-    """A registry name with its settings."""
+    """A registry name with its settings: of a task, a schedule or an edit, and checked by what holds it."""
 
     name: str
     settings: Settings = ()
@@ -84,7 +85,13 @@ class Racer:
 
     def __post_init__(self) -> None:
         hypers = RULES.find(self.rule).hypers
+        for setting, choice in dict(self.schedules).items():
+            _one_of("scheduled setting", setting, [hyper.name for hyper in hypers])
+            if setting != "lr" and choice.name in SCHEDULES and SCHEDULES[choice.name].react:
+                raise ValueError(f"The schedule {choice.name!r} is one of the learning rate, not of {setting}.")
+        schedules = ((setting, _schedule(choice)) for setting, choice in dict(self.schedules).items())
         object.__setattr__(self, "settings", complete(hypers, dict(self.settings), self.rule))
+        object.__setattr__(self, "schedules", tuple(pair for pair in schedules if pair[1] != CONSTANT))
 
     def get(self, setting: str) -> Any:
         """The value of one setting of the rule."""
@@ -139,6 +146,9 @@ class Edit:
     racer: int
     what: Choice
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "what", _edit(self.what))
+
 
 @dataclass(frozen=True)
 class Config:
@@ -156,12 +166,19 @@ class Config:
     edits: tuple[Edit, ...] = ()
 
     def __post_init__(self) -> None:
-        STEPS.check(self.steps)
-        BATCH.check(self.batch)
+        if isinstance(self.task, Choice):
+            kind = TASKS.find(self.task.name)
+            settings = complete(kind.hypers, dict(self.task.settings), self.task.name)
+            object.__setattr__(self, "task", Choice(self.task.name, settings))
+        object.__setattr__(self, "steps", int(STEPS.check(self.steps)))
+        object.__setattr__(self, "batch", int(BATCH.check(self.batch)))
         if not self.racers:
             raise ValueError("A race needs at least one racer.")
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+        whole = all(type(seed) is int and seed >= 0 for seed in self.seeds)
+        if not self.seeds or not whole or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds are {self.seeds!r}, but must be different whole numbers of at least 0.")
+        for each in ("racers", "seeds", "edits"):
+            object.__setattr__(self, each, tuple(getattr(self, each)))
         task = self.build_task()
         for contender in self.racers:
             if problem := refusal(contender.spec, task, self.batch):
@@ -283,20 +300,11 @@ def racer(
     Raises:
         ValueError: unknown rule, setting or schedule, or a value outside its domain; the message names it.
     """
-    hypers = RULES.find(rule).hypers
     chosen = dict(schedules or {})
     if schedule is not None:
         chosen["lr"] = (schedule, {}) if isinstance(schedule, str) else schedule
-    for setting, which in chosen.items():
-        _one_of("scheduled setting", setting, [hyper.name for hyper in hypers])
-        if setting != "lr" and which[0] in SCHEDULES and SCHEDULES[which[0]].react:
-            raise ValueError(f"The schedule {which[0]!r} is one of the learning rate, not of {setting}.")
-    return Racer(
-        rule,
-        tuple(settings.items()),
-        tuple((setting, made) for setting, which in chosen.items() if (made := _schedule(*which)) != CONSTANT),
-        reset,
-    )
+    choices = tuple((setting, Choice(name, tuple(given.items()))) for setting, (name, given) in chosen.items())
+    return Racer(rule, tuple(settings.items()), choices, reset)
 
 
 def refusal(rule: Rule, task: Task, batch: int) -> str:
@@ -306,6 +314,8 @@ def refusal(rule: Rule, task: Task, batch: int) -> str:
             f"{rule.label} needs all of the data in every step, so batch must be {task.examples}, "
             f"the size of the training data, and not {batch}."
         )
+    if rule.full_batch and task.changes:
+        return f"{rule.label} compares the losses of two steps, and this problem has another one at each step."
     if rule.draws_labels and not task.draws_labels:
         return f"{rule.label} draws labels from the network's own predictions, and this problem has no classes."
     return ""
@@ -317,19 +327,7 @@ def edit(step: int, racer: int, what: str, /, **settings: object) -> Edit:
     Raises:
         ValueError: unknown edit, or not its settings; where it lies is checked by the race.
     """
-    _one_of("edit", what, EDITS)
-    kinds = EDITS[what].settings
-    if set(settings) != set(kinds):
-        raise ValueError(f"The edit {what!r} takes {', '.join(kinds)}, not {', '.join(settings) or 'nothing'}.")
-    for name, value in settings.items():
-        if not (isinstance(value, str) if kinds[name] is str else is_number(value)):
-            wanted = "a word" if kinds[name] is str else "a finite number"
-            raise ValueError(f"{name} of the edit {what!r} is {repr(value)[:40]}, but must be {wanted}.")
-        if kinds[name] is int and (value != int(value) or value < 0):  # type: ignore[call-overload, operator]
-            raise ValueError(f"{name} of the edit {what!r} is {value!r}, but must be a whole number of at least 0.")
-    if what == "reset":
-        _one_of("reset", str(settings["what"]), MOMENTS)
-    return Edit(step, racer, Choice(what, tuple((name, kind(settings[name])) for name, kind in kinds.items())))
+    return Edit(step, racer, Choice(what, tuple(settings.items())))
 
 
 def race(
@@ -353,24 +351,41 @@ def race(
         chosen = task
     else:
         name, settings = (task, {}) if isinstance(task, str) else task
-        _one_of("task", name, TASKS)
-        chosen = Choice(name, complete(TASKS[name].hypers, settings, name))
+        chosen = Choice(name, tuple(settings.items()))
     if isinstance(seeds, bool) or (isinstance(seeds, int) and seeds < 1):
         raise ValueError(f"seeds is {seeds!r}, but must be at least 1.")
     given = range(seeds) if isinstance(seeds, int) else seeds
-    if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in given):
-        raise ValueError(f"seeds are {seeds!r}, but must be different whole numbers of at least 0.")
-    return Config(chosen, tuple(racers), int(STEPS.check(steps)), int(BATCH.check(batch)), tuple(given), tuple(edits))
+    return Config(chosen, tuple(racers), steps, batch, given, tuple(edits))  # type: ignore[arg-type]
 
 
-def _schedule(name: str, settings: Mapping[str, object]) -> Choice:
+def _edit(choice: Choice) -> Choice:
+    """An edit with its settings checked, in the order of their declaration."""
+    what, settings = choice.name, dict(choice.settings)
+    _one_of("edit", what, EDITS)
+    kinds = EDITS[what].settings
+    if set(settings) != set(kinds):
+        raise ValueError(f"The edit {what!r} takes {', '.join(kinds)}, not {', '.join(settings) or 'nothing'}.")
+    for name, value in settings.items():
+        if not (isinstance(value, str) if kinds[name] is str else is_number(value)):
+            wanted = "a word" if kinds[name] is str else "a finite number"
+            raise ValueError(f"{name} of the edit {what!r} is {repr(value)[:40]}, but must be {wanted}.")
+        if kinds[name] is int and (value != int(value) or value < 0):
+            raise ValueError(f"{name} of the edit {what!r} is {value!r}, but must be a whole number of at least 0.")
+    if what == "reset":
+        _one_of("reset", settings["what"], MOMENTS)
+    return Choice(what, tuple((name, kind(settings[name])) for name, kind in kinds.items()))
+
+
+def _schedule(choice: Choice) -> Choice:
+    """A schedule with all of its settings, checked."""
+    name, settings = choice.name, dict(choice.settings)
     _one_of("schedule", name, SCHEDULES)
     entry = SCHEDULES[name]
     if not entry.table:
         return Choice(name, complete(entry.hypers, settings, f"The schedule {name!r}"))
     values = settings.get("values")
     if set(settings) != {"values"} or not isinstance(values, (list, tuple)) or not values:
-        raise ValueError(f"The schedule {name!r} takes a list of values, not {dict(settings)!r}.")
+        raise ValueError(f"The schedule {name!r} takes a list of values, not {settings!r}.")
     for value in values:
         if not is_number(value):
             raise ValueError(f"A value of the schedule {name!r} is {repr(value)[:40]}, but must be a finite number.")

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.config import Config
-from core.state import REASONS, RECORDING, Array, Recording, Records
+from core.state import REASONS, RECORDING, Array, Recording, Records, Texts
 from core.train import advance, start
 
 T = TypeVar("T", bound=np.generic)
@@ -37,6 +37,8 @@ class History:
     reason: NDArray[np.int64]  # [racers, seeds]
     blown: NDArray[np.int64]  # [racers, seeds]
     words: dict[int, str]  # row -> what an optimizer that failed said
+    texts_at: tuple[int, ...]
+    texts: tuple[Texts, ...]  # what each racer's network wrote, on the race's first seed
 
     @staticmethod
     def of(config: Config, records: Sequence[Records]) -> History:
@@ -60,6 +62,8 @@ class History:
             {name: by_racer(config, values) for name, values in test.items()},
             by_racer(config, last.stopped), by_racer(config, last.reason), by_racer(config, last.blown),
             last.words,
+            tuple(at for r in records for at in r.texts_at),
+            tuple(written for r in records for written in r.texts),
         )  # fmt: skip
 
     def why_stopped(self, racer: int, seed: int) -> str:

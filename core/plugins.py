@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,10 +22,11 @@ from types import ModuleType
 from typing import Any
 
 from core.spec import Hyper, complete
-from core.tasks import TASKS, Task, TaskKind, build
+from core.tasks import TASKS, Task, TaskKind, build, make_anew
 from core.tasks.plain import said
 
 VARIABLE = "DESCENT_LAB_PLUGINS"
+SECONDS = 60.0  # a file may take, its data and the checks of its tasks included
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,13 @@ class Plugin:
         """Register its tasks, in the place of those it had before: all of them or, where anything fails, none.
 
         Raises:
-            ValueError: it registers nothing. Whatever else it raises is raised.
+            ValueError: it registers nothing, or has not come to its end in time. Whatever else it raises is raised.
         """
         self._forget()
         running = _RUNNING.set(self)
         try:
-            self._execute()
+            with _in_time(SECONDS):
+                self._execute()
             if not any(_is_from(self, kind) for kind in TASKS.values()):
                 raise ValueError("it registers no problem: from core.plugins import register")
         except BaseException:
@@ -70,7 +74,7 @@ class Plugin:
         sys.modules.pop(self._name, None)
         for name in [name for name, kind in TASKS.items() if _is_from(self, kind)]:
             del TASKS[name]
-        build.cache_clear()
+        make_anew()
 
     @property
     def _name(self) -> str:
@@ -106,7 +110,7 @@ def register(name: str, label: str, make: Callable[..., Task], hypers: Iterable[
     if known is not None and not (isinstance(known, Plugged) and _home(known.plugin) == _home(plugin)):
         raise ValueError(f"there is a problem called {name} already")
     kind = Plugged(name, label, _guarded(label, make), tuple(hypers), plugin=plugin)
-    build.cache_clear()
+    make_anew()
     TASKS[name] = kind
     try:
         build(name, complete(kind.hypers, {}, name))
@@ -140,6 +144,37 @@ def plugged() -> tuple[Plugin, ...]:
     """The files that have tasks in the registry, for a worker to `bring`."""
     files = [kind.plugin for kind in TASKS.values() if isinstance(kind, Plugged) and kind.plugin is not None]
     return tuple(dict.fromkeys(files))
+
+
+class _TooLong(BaseException):
+    """Raised in the midst of a file; no `except Exception` of its own stops it."""
+
+
+@contextmanager
+def _in_time(seconds: float) -> Iterator[None]:
+    """Interrupt what runs in the main thread after so many seconds; what another thread runs is left alone.
+
+    What neither sleeps nor comes back to Python meanwhile, a long computation of a library, is interrupted at its end.
+
+    Raises:
+        ValueError: it was interrupted.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise _TooLong
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    except _TooLong:
+        raise ValueError(f"it has not come to its end after {seconds:g} s") from None
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager

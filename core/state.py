@@ -21,17 +21,20 @@ REASONS = {
 CUTS = 12  # of a schedule that reacts, as many are remembered
 
 Array = NDArray[np.float64]
+Texts = tuple[str | None, ...]  # one a racer; None once it has diverged
 
 
 @dataclass(frozen=True)
 class Recording:
     """How often what is dear to measure is measured: about so many times a run, and at its first and last step.
 
-    `names` are the probes that are wanted. What is recorded is asked for by who looks; it changes no training.
+    `names` are the probes that are wanted, `texts` are of networks that write. What is recorded is asked for by who
+    looks; it changes no training.
     """
 
     evaluations: int = 60
     probes: int = 100
+    texts: int = 24
     names: tuple[str, ...] = tuple(PROBES)
 
     def evaluate_at(self, step: int, steps: int) -> bool:
@@ -41,6 +44,15 @@ class Recording:
     def probe_at(self, step: int, steps: int) -> bool:
         """Whether the norms are measured in this step (1, 2, …)."""
         return (step - 1) % max(1, math.ceil(steps / self.probes)) == 0 or step == steps
+
+    def write_at(self, step: int, steps: int) -> bool:
+        """Whether a text is written after so many steps (0: before the first).
+
+        At the i-th of n times, `steps (i / n)^3`: dense early, when a network learns to write, and rarer and rarer
+        from there.
+        """
+        turn = round(self.texts * math.cbrt(step / steps))
+        return step == round(steps * (turn / self.texts) ** 3)
 
 
 RECORDING = Recording()  # the usual one
@@ -88,3 +100,5 @@ class Records:
     bound: Array  # [R], the smoothed loss above which a row is blown up
     cuts: NDArray[np.int64]  # [CUTS, R], when a schedule that reacts has cut the rate, or -1
     words: dict[int, str]  # row -> what an optimizer that failed said
+    texts_at: tuple[int, ...]
+    texts: tuple[Texts, ...]  # what each racer's network wrote, on the race's first seed

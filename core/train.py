@@ -109,13 +109,7 @@ def _collect(plan: Plan, state: State, chunks: list[Chunk], count: int) -> tuple
         }
         return tuple(at for at, _ in taken[0]), tables
 
-    def steps(read: Callable[[Chunk], list[Tensor]]) -> Array:
-        """One `[R_chunk]` a step of each chunk -> `[n, R]`."""
-        return rows(
-            [torch.stack(read(chunk)) if count else chunk.smooth.new_empty(0, len(chunk.p)) for chunk in chunks]
-        )
-
-    losses, averages = steps(lambda chunk: chunk.losses), steps(lambda chunk: chunk.averages)
+    losses, averages = rows([chunk.losses for chunk in chunks]), rows([chunk.averages for chunk in chunks])
     at = np.arange(state.step + 1, step + 1)
     smooth = averages / (1 - plan.task.smoothing**at)[:, None]
     first_loss = losses[0] if state.step == 0 and count else state.first_loss.cpu().numpy()[plan.table_row]
@@ -126,6 +120,10 @@ def _collect(plan: Plan, state: State, chunks: list[Chunk], count: int) -> tuple
     stopped, reason = join([chunk.stopped for chunk in chunks]), join([chunk.reason for chunk in chunks])
     probes_at, probes = series(lambda chunk: chunk.probes)
     evals_at, evals = series(lambda chunk: chunk.evals)
+    texts: dict[int, dict[int, str | None]] = {}
+    for chunk in chunks:
+        for at_step, written in chunk.texts:
+            texts.setdefault(at_step, {}).update(written)
     table = plan.config_row  # back from the config's order to the table's
     after = State(
         step=step,
@@ -172,5 +170,7 @@ def _collect(plan: Plan, state: State, chunks: list[Chunk], count: int) -> tuple
         bound=bound,
         cuts=rows([chunk.cuts.T for chunk in chunks]).astype(np.int64),
         words={int(plan.config_row[row]): words for row, words in after.words.items()},
+        texts_at=tuple(texts),
+        texts=tuple(tuple(written[racer] for racer in range(len(plan.config.racers))) for written in texts.values()),
     )
     return after, records

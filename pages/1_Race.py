@@ -12,9 +12,10 @@ import streamlit as st
 from core.config import STEPS, Choice, Racer, Reset, race, racer
 from core.schedules import SCHEDULES
 from core.tasks import TASKS
-from ui import costs, limits, live, menu, style
+from ui import costs, limits, live, menu, own, style
 from ui.card import card
 from ui.controls import choice, setting
+from ui.network import network
 from ui.numbers import number_text
 from ui.presets import PRESETS
 from ui.scenario import AXES, FIRST_SEED, SEEDS, SPEED, SPEEDS, Scenario, batch_sizes, read, turned, write
@@ -214,20 +215,26 @@ def shared_row(now: Stage) -> None:
 
     with st.container(key="shared", horizontal=True, vertical_alignment="center", gap="xsmall"):
         st.html('<h1 class="dl-brand">Descent Lab</h1>', width="content")
-        choice("Problem", "task", {name: kind.label for name, kind in TASKS.items()}, config.task.name, key("task"),
-               tell, help="What the network learns; each problem has its own data and network.")  # fmt: skip
+        choice("Problem", "task", {name: kind.label for name, kind in TASKS.items()} | own.offered(),
+               config.task.name, key("task"), tell,
+               help="What the network learns; each problem has its own data and network.")  # fmt: skip
         with st.popover(
             "Network", key=key("network"), on_change="rerun", type="tertiary", help="Network, data and seeds"
         ) as more:
             if more.open:
-                st.caption(f"{task.about}. Every racer has the same initial weights and the same data order "
+                end = "" if task.about.endswith("?") else "."
+                st.caption(f"{own.plain(task.about)}{end} Every racer has the same initial weights and data order "
                            f"for the same seed: the seeds are {config.seeds[0]} to {config.seeds[-1]}.")  # fmt: skip
-                for hyper in TASKS[config.task.name].hypers:
-                    setting(hyper, config.task.get(hyper.name), key(f"task.{hyper.name}"),
-                            lambda name, value: tell(f"task.{name}", value))  # fmt: skip
-                st.number_input("First seed", FIRST_SEED.low, FIRST_SEED.high, config.seeds[0], key=key("seed"),
-                                help=FIRST_SEED.help, on_change=_seed_changed,
-                                args=(now.generation, key("seed")))  # fmt: skip
+                settings, drawing = st.columns([2, 3], gap="medium")
+                with settings:
+                    for hyper in TASKS[config.task.name].hypers:
+                        setting(hyper, config.task.get(hyper.name), key(f"task.{hyper.name}"),
+                                lambda name, value: tell(f"task.{name}", value))  # fmt: skip
+                    st.number_input("First seed", FIRST_SEED.low, FIRST_SEED.high, config.seeds[0], key=key("seed"),
+                                    help=FIRST_SEED.help, on_change=_seed_changed,
+                                    args=(now.generation, key("seed")))  # fmt: skip
+                with drawing:
+                    st.html(network(task, len(config.racers), len(config.seeds), live.races().pace(config)))
         st.html(f'<span class="dl-plan">{task.network}</span>', width="content")
         stops = {stop: number_text(stop) for stop in STEPS.stops()}
         choice("Steps", "steps", stops, config.steps, key("steps"), tell, help=STEPS.help)
@@ -319,7 +326,7 @@ def main() -> None:
     arrived = st.query_params.to_dict()
     # Who comes back by the navigation brings no address, and finds the race that was left.
     if STAGE not in st.session_state or (arrived and arrived != stage().address):
-        shown, notes = read(arrived)
+        shown, notes = read(arrived, own.offered())
         old = st.session_state.get(STAGE, Stage(shown, -1, scene=-1))
         st.session_state[STAGE] = Stage(shown, old.generation + 1, tuple(notes), scene=old.scene + 1)
     elif not arrived:

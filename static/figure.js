@@ -267,8 +267,13 @@ function labelsOf({ store, chart, panel, axis, head, window, theme, box, px, py,
   return placed;
 }
 
+/** The marks that are known at the play head: what is told in hindsight comes after its own step, and may go again. */
+function known({ marks }, head) {
+  return marks.filter((m) => (m.known ?? m.step) <= head && head < (m.until ?? Infinity));
+}
+
 function marksOf({ store, axis, head, theme, box, px, py }) {
-  return store.marks.filter((m) => m.step <= head).flatMap((mark) => {
+  return known(store, head).filter((m) => m.kind !== "lowest").flatMap((mark) => {
     const index = store.racers.findIndex((r) => r.id === mark.racer);
     const line = index < 0 ? null : store.line(index, "loss", "");
     if (!line) return [];
@@ -284,13 +289,75 @@ function marksOf({ store, axis, head, theme, box, px, py }) {
   });
 }
 
-function levelsOf(chart, panel, range, box, py) {
-  return (chart.levels ?? []).flatMap(({ name, value }) => {
+/** Where held-out losses were lowest: a ring on the curve, and words below it, moved apart. */
+function lowestOf({ store, charts, axis, head, theme, box, px, py, measure }) {
+  const panel = charts.findIndex((chart) => chart.id === "val_loss");
+  if (panel < 0) return [];
+  const { top, height } = box.panels[panel];
+  const found = known(store, head).filter((m) => m.kind === "lowest").flatMap((mark) => {
+    const index = store.racers.findIndex((r) => r.id === mark.racer);
+    const line = index < 0 ? null : store.line(index, "eval", "val_loss");
+    if (!line) return [];
+    const value = valueAt(line, line.mid, mark.step);
+    const x = px(store.place(index, axis)(mark.step));
+    const y = py(panel, value);
+    if (!(x >= box.left - 1 && x <= box.right + 1 && y >= top && y <= top + height)) return [];
+    const text = `lowest: ${valueText(charts[panel], value)} at step ${mark.step.toLocaleString("en-US")}`;
+    const width = small(measure, text);
+    const anchor = x + 8 + width <= box.right ? "start" : "end";
+    return [{ x, y, text, width, anchor, color: theme.colors[store.racers[index].color] }];
+  });
+  const ys = spread(found.map(({ y }) => y + 18), SMALL_GAP, top + 12, top + height - 4);
+  return found.map((mark, i) => ({ ...mark, at: ys[i] }));
+}
+
+const SMALL_GAP = 15; // px from one small text to the next
+const small = (measure, text) => (measure("", text) * 13) / 15;
+
+/**
+ * The levels of one chart: a line each, and its name beside it, moved apart where many are close together; a name that
+ * does not stand at its own line is `joined` to it. They stand at the right, in a narrow figure at the left, where no
+ * racer is named when a race is over.
+ */
+function levelsOf(chart, panel, range, box, py, measure) {
+  const { top, height } = box.panels[panel];
+  const found = (chart.levels ?? []).flatMap(({ name, value, meaning }) => {
     const at = scaleOf(chart)(value);
     if (!(at >= range[0] && at <= range[1])) return [];
     const y = py(panel, value);
-    return [{ y, text: name, below: y - box.panels[panel].top < 16 }];
+    return [{ y, text: name, meaning }];
+  }).sort((a, b) => a.y - b.y);
+  // Above its line, in the order of the lines. A narrow figure has its title over the first of them.
+  const low = box.narrow ? top + 11 : top - 4;
+  const ys = spread(found.map(({ y }) => y - 5), Math.min(SMALL_GAP, height / found.length), low, top + height - 3);
+  return found.map(({ y, text, meaning }, i) => {
+    const joined = Math.min(Math.abs(ys[i] - (y - 5)), Math.abs(ys[i] - (y + 14))) > 5;
+    const inset = joined ? 18 : 2;
+    const width = small(measure, text);
+    const x = box.narrow ? box.left + inset : box.right - inset;
+    return { panel, y, text, meaning, at: ys[i], x, joined, width, anchor: box.narrow ? "start" : "end" };
   });
+}
+
+const REACH = 6; // px from a level's line at which it is meant
+
+/** The level that is meant at a place of the charts: the one whose name is there, or else the nearest line. */
+export function levelAt({ levels, box }, { x, y }) {
+  const named = levels.find((level) => {
+    const [from, to] = level.anchor === "start" ? [level.x, level.x + level.width] : [level.x - level.width, level.x];
+    return x >= from - 4 && x <= to + 4 && y >= level.at - 13 && y <= level.at + 4;
+  });
+  if (named) return named;
+  const inside = x >= box.left && x <= box.right;
+  const near = levels.filter((level) => inside && Math.abs(level.y - y) <= REACH);
+  return near.reduce((best, level) => (best && Math.abs(best.y - y) <= Math.abs(level.y - y) ? best : level), null);
+}
+
+/** "above guessing" of a racer whose loss, at the play head, is worse than that although it had time to leave it. */
+export function worseThanGuessing(store, guessing, index, head) {
+  if (!guessing || head <= guessing.after * store.steps) return "";
+  const line = store.line(index, "loss", "");
+  return valueAt(line, line.mid, head) > guessing.above ? `above ${guessing.name}` : "";
 }
 
 // ---------------------------------------------------------------- the whole
@@ -371,7 +438,8 @@ export function scene({ store, ghost, charts, ranges, head, axis, zoom, detail, 
       box, labels, dots,
       cursor: axis === "steps" && cursor >= box.left && cursor <= box.right ? cursor : null,
       marks: marksOf({ store, axis, head, theme, box, px, py }),
-      levels: charts.flatMap((chart, panel) => levelsOf(chart, panel, ranges[panel], box, py)),
+      lowest: lowestOf({ store, charts, axis, head, theme, box, px, py, measure }),
+      levels: charts.flatMap((chart, panel) => levelsOf(chart, panel, ranges[panel], box, py, measure)),
     },
   };
 }
@@ -389,9 +457,9 @@ export function reading({ store, charts, head, axis, x, reachOfMark }) {
     });
     return { name: names[index], color: racer.color, step, values };
   });
-  const marks = store.marks.filter((mark) => {
+  const marks = known(store, head).filter((mark) => {
     const row = rows[store.racers.findIndex((r) => r.id === mark.racer)];
-    return row && mark.step <= head && Math.abs(mark.step - row.step) <= reachOfMark;
+    return row && Math.abs(mark.step - row.step) <= reachOfMark;
   });
   return { rows, marks: marks.map((m) => m.text) };
 }

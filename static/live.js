@@ -4,12 +4,13 @@
 //   store.js      what is held of a race       figure.js     store -> traces, layout, overlay
 //   transport.js  the controls                 overlay.js    names, cursor, readout
 //   format.js     numbers and ticks            theme.js      tokens of light and dark
-//   menu.js       the cards' optimizer menu
+//   samples.js    what the networks write  menu.js      the cards' optimizer menu
 
 import "./menu.js";
 import { tickText, significant, percent } from "./format.js";
-import { failureText, fitRange, geometry, lossChart, namesOf, reading, scene } from "./figure.js";
+import { failureText, fitRange, geometry, levelAt, lossChart, namesOf, reading, scene, worseThanGuessing } from "./figure.js";
 import { paintOverlay, paintPointer, paintReadout } from "./overlay.js";
+import { ROOM, Samples, written } from "./samples.js";
 import { Store, valueAt } from "./store.js";
 import { nameFor, themeOf } from "./theme.js";
 import { AXES, SPEEDS, Transport } from "./transport.js";
@@ -34,6 +35,7 @@ const MARKUP = `
     <div class="dl-readout" role="status" aria-live="off" hidden></div>
   </div>
   <div class="dl-transport"></div>
+  <div class="dl-samples" hidden></div>
   <div class="dl-announce" aria-live="polite"></div>`;
 
 const beside = (file) => new URL(`app/static/${file}`, document.baseURI).href;
@@ -81,6 +83,7 @@ class Live {
       speed: (speed) => this.choose({ speed }),
       axis: (x) => this.choose({ x }),
     });
+    this.samples = new Samples(find(".dl-samples"));
     this.view = null;
     this.store = null;
     this.ghost = null;
@@ -312,7 +315,8 @@ class Live {
     const { store, charts } = this;
     const names = namesOf(store.racers);
     const measure = (name, text) => this.measure(name, text);
-    const box = geometry(this.width, Math.max(...names.map((name) => measure(name, "0.00000"))), innerHeight);
+    const height = innerHeight - (this.data.writes ? ROOM : 0);
+    const box = geometry(this.width, Math.max(...names.map((name) => measure(name, "0.00000"))), height);
     this.drawn = scene({
       store, ghost: this.ghost, charts, ranges: this.ranges.map((r) => r.now), head: this.head, axis: this.axis,
       zoom: this.zoom, detail: this.detail, theme: this.theme, box, measure,
@@ -410,19 +414,28 @@ class Live {
     if (field === "loss") return significant(at(this.store.line(index, "loss", "")));
     if (field === "test") return (this.head >= this.store.steps && this.data.tests[this.store.racers[index].id]) || "–";
     if (field === "second") return percent(at(this.store.line(index, "eval", "val_acc")));
+    const worse = worseThanGuessing(this.store, this.data.guessing, index, this.head);
     const failure = this.store.failure(this.store.racers[index].id, this.head);
-    if (!failure) return "";
+    if (!failure) return worse;
     if (failure.kind !== "blown") return failureText(failure);
     // Some come back: blown up is said of a racer that is so now.
-    return at(this.store.line(index, "loss", "")) > failure.bound ? "blown up" : "";
+    return at(this.store.line(index, "loss", "")) > failure.bound ? "blown up" : worse;
   }
 
-  /** The hovered line, the readout, and the stretch being dragged. */
+  /** What the networks write, at the pointer where it is over the charts, or else at the play head. */
+  quote(x) {
+    const { store, axis, head } = this;
+    const steps = store.racers.map((_, i) => (x === null ? head : Math.min(store.stepAt(i, axis, x), head)));
+    this.samples.show(this.data.writes ? written(store, steps) : null, this.theme.colors, this.data.seeds);
+  }
+
+  /** The hovered line, the readout, the texts there, and the stretch being dragged. */
   point() {
     if (!this.drawn) return;
     const { overlay: { box }, window } = this.drawn;
     const inside = this.hover && !this.drag && this.hover.x >= box.left && this.hover.x <= box.right;
     paintPointer(this.parts.pointer, box, { hover: inside ? this.hover.x : null, drag: this.drag });
+    this.quote(inside ? this.valueAtPixel(this.hover.x) : null);
     if (!inside) {
       this.parts.readout.hidden = true;
       return;
@@ -436,7 +449,7 @@ class Live {
     });
     const title = axis === "steps" ? `step ${Math.round(x).toLocaleString("en-US")}`
       : axis === "seconds" ? (x < 1 ? `${significant(1000 * x, 4)} ms` : `${significant(x, 4)} s`) : `${tickText(Math.round(x))} evaluations`;
-    paintReadout(this.parts.readout, { title, heads: charts.map((c) => c.label), rows, marks, colors: theme.colors, axis }, this.hover, box);
+    paintReadout(this.parts.readout, { title, heads: charts.map((c) => c.label), rows, marks, level: levelAt(this.drawn.overlay, this.hover), colors: theme.colors, axis }, this.hover, box);
   }
 
   valueAtPixel(x) {

@@ -24,13 +24,21 @@ const MARKS = {
 };
 
 /** Replaces the content of the svg. Some forty small elements: cheaper to write anew than to keep in step. */
-export function paintOverlay(svg, { box, cursor, labels, dots, levels, marks }) {
-  const parts = levels.map(({ y, text, below }) =>
-    tag("line", { class: "dl-level", x1: box.left, x2: box.right, y1: round(y), y2: round(y) }) +
-    tag("text", { class: "dl-level", x: box.right - 2, y: round(below ? y + 14 : y - 5), "text-anchor": "end" }, escaped(text)));
+export function paintOverlay(svg, { box, cursor, labels, dots, levels, marks, lowest }) {
+  const parts = levels.map(({ y }) => tag("line", { class: "dl-level", x1: box.left, x2: box.right, y1: round(y), y2: round(y) }));
+  parts.push(...levels.filter(({ joined }) => joined).map(({ x, y, at, anchor }) => {
+    const out = anchor === "start" ? -1 : 1;
+    return tag("path", { class: "dl-join", d: `M${round(x + 3 * out)} ${round(at - 4)}L${round(x + 16 * out)} ${round(y)}` });
+  }));
+  parts.push(...levels.map(({ x, at, text, anchor }) =>
+    tag("text", { class: "dl-level", x: round(x), y: round(at), "text-anchor": anchor }, escaped(text))));
   if (cursor !== null) parts.push(upright(cursor, box, "dl-cursor"));
   parts.push(...marks.map((mark) => MARKS[mark.kind]({ ...mark, x: round(mark.x), y: round(mark.y) })));
   parts.push(...dots.map(({ x, y, color }) => tag("circle", { cx: round(x), cy: round(y), r: 4, fill: color })));
+  parts.push(...lowest.map(({ x, y, at, text, color, anchor }) =>
+    tag("circle", { class: "dl-lowest", cx: round(x), cy: round(y), r: 5, stroke: color }) +
+    tag("text", { class: "dl-level dl-lowest", x: round(x + (anchor === "start" ? 8 : -8)), y: round(at), "text-anchor": anchor, style: `fill: ${color}` },
+      escaped(text))));
   // A name that stands on the lines gets a ground of its own.
   parts.push(...labels.filter((l) => l.anchor === "end").map(({ x, y, width }) =>
     tag("rect", { class: "dl-plate", x: round(x - width - 3), y: round(y - 8), width: round(width + 6), height: 16, rx: 4 })));
@@ -54,7 +62,7 @@ export function paintPointer(svg, box, { hover, drag }) {
 }
 
 /** Fills the readout and places it beside the pointer, inside the charts. */
-export function paintReadout(element, { title, heads, rows, marks, colors, axis }, pointer, box) {
+export function paintReadout(element, { title, heads, rows, marks, level, colors, axis }, pointer, box) {
   const swatch = ({ color }) => {
     const dash = { solid: "none", dot: "3 3", dash: "7 4", dashdot: "7 3 2 3" }[DASHES[color]] ?? DASHES[color].replaceAll(/px/g, "").replaceAll(",", " ");
     return `<svg width="20" height="8" aria-hidden="true">${tag("line", {
@@ -67,7 +75,8 @@ export function paintReadout(element, { title, heads, rows, marks, colors, axis 
   element.innerHTML = `<strong>${escaped(title)}</strong><table><thead><tr><td></td>
     ${axis === "steps" ? "" : "<th scope=col>step</th>"}${heads.map((h) => `<th scope="col">${escaped(h)}</th>`).join("")}</tr></thead><tbody>
     ${rows.map((row) => `<tr><th scope="row">${swatch(row)}${escaped(row.name)}</th>${step(row)}${cells(row)}</tr>`).join("")}</tbody></table>
-    ${marks.map((text) => `<p>${escaped(text)}</p>`).join("")}`;
+    ${marks.map((text) => `<p>${escaped(text)}</p>`).join("")}
+    ${level ? `<p><b>${escaped(level.text)}</b><br>${escaped(level.meaning)}</p>` : ""}`;
   element.hidden = false;
   const { offsetWidth: width, offsetHeight: height } = element;
   const fitsRight = pointer.x + 16 + width <= box.width;

@@ -80,6 +80,7 @@ export class Store {
     this.steps = data.steps;
     this.trained = 0;
     this.verdicts = [];
+    this.texts = [];
     this.tracks = Object.fromEntries(
       TRACKS.filter((t) => data.tracks[t]).map((t) => [t, new Track(data.tracks[t], data.racers.length)]),
     );
@@ -94,10 +95,10 @@ export class Store {
     let news = data.trained !== this.trained;
     this.trained = data.trained;
     for (const block of data.blocks ?? []) news = this.tracks[block.track].merge(block) || news;
-    const { from = 0, items = [] } = data.verdicts ?? {};
-    if (from <= this.verdicts.length && from + items.length > this.verdicts.length) {
-      this.verdicts = [...this.verdicts.slice(0, from), ...items];
-      news = true;
+    for (const kind of ["verdicts", "texts"]) {
+      const held = this[kind];
+      this[kind] = continued(held, data[kind]);
+      news ||= this[kind] !== held;
     }
     return news;
   }
@@ -105,7 +106,7 @@ export class Store {
   /** What to tell the server we hold. */
   get have() {
     const held = Object.fromEntries(TRACKS.map((t) => [t, this.tracks[t]?.held ?? 0]));
-    return { ...held, verdict: this.verdicts.length };
+    return { ...held, verdict: this.verdicts.length, text: this.texts.length };
   }
 
   get complete() {
@@ -130,6 +131,13 @@ export class Store {
 
   verdict(step) {
     return this.verdicts.findLast((v) => v.step <= step);
+  }
+
+  /** The last text of the racer at `index` by `step`, {step, text, ended}, or null; `ended`: it writes no more. */
+  text(index, step) {
+    const told = this.texts.slice(0, countUpTo(this.texts.map((t) => t.step), step));
+    const last = told.findLast((t) => t.texts[index] !== null);
+    return last ? { step: last.step, text: last.texts[index], ended: last !== told.at(-1) } : null;
   }
 
   /** The mark that ended or spoilt this racer's run by `step`: the latest one. */
@@ -164,6 +172,11 @@ export class Store {
     if (evaluations) return along(evaluations, probe.at, knownCount(evaluations, probe.held), x);
     return x / this.place(index, axis)(1);
   }
+}
+
+/** A list with what a message tells of it, `items` from place `from` on: nothing past a gap, and none taken away. */
+function continued(held, { from = 0, items = [] } = {}) {
+  return from <= held.length && from + items.length > held.length ? [...held.slice(0, from), ...items] : held;
 }
 
 function evaluationsRow(probe, index) {

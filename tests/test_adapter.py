@@ -605,7 +605,7 @@ def test_without_names_nothing_is_paid() -> None:
     script = (
         "import sys, threading; import ui.worker as w; from core.adapter import load, adapted\n"
         "from core.guests.host import HOST\n"
-        "load(''); w.begin(__import__('os').getppid(), adapted()); w.warm_up()\n"
+        "load(''); w.begin(__import__('os').getppid(), '', '', adapted()); w.warm_up()\n"
         "assert HOST._process is None and HOST.turn == 0 and adapted() == ()\n"
         "assert not {'pytorch_optimizer', 'torch._dynamo'} & set(sys.modules)\n"
     )

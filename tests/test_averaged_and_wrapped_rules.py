@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from core import RULES, Config, History, Racer, Reset, State, advance, from_function, race, racer, run, start
 from core.optimizers import WRAPPERS, why_not
-from core.optimizers.base import Context, Named, Rule, Update
+from core.optimizers.base import COUPLED, Context, Named, Rule, Update
 from core.tasks import Task
 from tests.references import Problem
 from tests.strategies import table_rows
@@ -291,11 +292,15 @@ def test_a_wrapper_does_something_to_every_rule(wrapper: str) -> None:
 
 @pytest.mark.parametrize("rule", [rule for rule, wrapper in FITTING if wrapper == "cautious"])
 def test_cautious_moves_only_with_the_gradient(rule: str) -> None:
-    """From the same weights and memories: the base's step without decay, its disagreeing parts left out and the rest
-    divided by the share that is left in each tensor; decay beside the gradient is added unchanged.
+    """From the same weights and memories: the base's step but for decay beside the gradient, its disagreeing parts left
+    out and the rest divided by the share that is left in each tensor.
+
+    That decay is a share of the weights. It is found as the one with which a tensor's whole step is a multiple of its
+    step without decay (LAMB's trust ratio and decay after the step change its length) and a share of its weights.
     """
     settings, problem = settled(rule), Problem(3, 30)
-    plain = settings | {"weight_decay": 0.0} if RULES[rule].decoupled else settings
+    plain = settings | {"weight_decay": 0.0}
+    coupled = next((hyper is COUPLED for hyper in RULES[rule].hypers if hyper.name == "weight_decay"), False)
 
     def step(name: str, chosen: dict[str, Any], state: State) -> Tensor:
         config = race(problem, [racer(name, **chosen)], steps=30)
@@ -308,15 +313,19 @@ def test_cautious_moves_only_with_the_gradient(rule: str) -> None:
         p = state.params[0]
         g = problem.gradient(p, t)
         g = g * min(1, 5 / float(g.norm()))
-        g = g if RULES[rule].decoupled else g + settings.get("weight_decay", 0) * p
-        bare, whole, found = (
-            step(name, chosen, state)
-            for name, chosen in ((rule, plain), (rule, settings), (f"{rule}+cautious", settings))
-        )
-        parts = [(u, u * h > 0) for u, h in zip(*(x.split(problem.layout.sizes) for x in (bare, g)), strict=True)]
-        expected = torch.cat([u * kept / kept.double().mean().clamp(min=1e-3) for u, kept in parts]) + whole - bare
-        assert torch.allclose(found, expected, rtol=1e-8, atol=1e-14)
-        masked += sum(int((~kept).sum()) for _, kept in parts)
+        whole, found = (step(name, settings, state) for name in (rule, f"{rule}+cautious"))
+        bare = step(rule, plain, state) if "weight_decay" in settings and not coupled and rule != "lars" else whole
+        expected = []
+        for (name, _), u, b, w, h in zip(
+            problem.layout.shapes, *(x.split(problem.layout.sizes) for x in (whole, bare, p, g)), strict=True
+        ):
+            matrix = problem.layout.role(name) != "vector"
+            h = h + settings["weight_decay"] * w if coupled or (rule == "lars" and matrix) else h
+            share = 0.0 if bare is whole else float(torch.linalg.lstsq(torch.stack([b, w], 1), u[:, None])[0][1])
+            kept = (u - share * w) * h > 0
+            expected.append((u - share * w) * kept / kept.double().mean().clamp(min=1e-3) + share * w)
+            masked += int((~kept).sum())
+        assert torch.allclose(found, torch.cat(expected), rtol=1e-8, atol=1e-13)
         config = race(problem, [racer(rule, **settings)], steps=30)
         state, _ = advance(config, state, 1)
     assert (masked == 0) == (rule in UNMOVED["cautious"])
@@ -344,21 +353,6 @@ def test_a_run_does_not_notice_its_neighbours_nor_how_it_is_cut(rule: str) -> No
     assert torch.equal(alone.params[0], among.params[row])
     for name, kept in alone.slots[rule].items():
         assert torch.equal(kept[0], among.slots[rule][name][37]), name
-
-
-@pytest.mark.parametrize("rule", ["asgd", "schedule_free_sgd"])
-def test_powers_do_not_depend_on_how_many_runs_there_are(rule: str) -> None:
-    """torch takes powers of 32 and more numbers by another routine, which in one of 50 rounds differently."""
-    rng = np.random.default_rng(0)
-    names = {"asgd": ("alpha", "lambd"), "schedule_free_sgd": ("r", "weight_lr_power")}[rule]
-    settings: list[dict[str, Any]] = [{name: rng.uniform(0.1, 1) for name in ("lr", *names)} for _ in range(64)]
-    contenders = [racer(rule, **chosen) for chosen in settings]
-
-    def ends(some: list[Racer]) -> list[list[float]]:
-        *_, state = walk(race(from_function(slope, [0.0]), some, steps=10))
-        return torch.cat([state.params, *state.slots[rule].values()], dim=1).tolist()
-
-    assert ends(contenders) == [end for first in range(0, 64, 8) for end in ends(contenders[first : first + 8])]
 
 
 def train(config: Config, slices: tuple[int, ...]) -> tuple[State, History]:
@@ -447,7 +441,53 @@ def test_every_gradient_of_a_wrapped_rule_is_counted() -> None:
     config = race(Problem(0, 6), [racer("adam"), racer("adam+sam"), racer(ALL)], steps=6)
     *_, state = walk(config)
     assert state.evaluations[table_rows(config)[:, 0]].tolist() == [6, 12, 12]
-    assert [RULES[name].gradients for name in ("adam", "adam+sam", ALL)] == [1, 2, 2]
+    assert [RULES[name].taken() for name in ("adam", "adam+sam", ALL)] == [(1, False), (2, False), (2, False)]
+
+
+@pytest.mark.parametrize("k", [1, 4, 10])
+def test_around_sophia_sam_and_cautious_leave_its_interval_alone(k: int) -> None:
+    """Estimates at every kth step, as without them; SAM takes one gradient more, Cautious none."""
+    names = ("sophia", "sophia+cautious", "sophia+sam")
+    config = race("moons", [racer(name, hess_interval=k) for name in names], steps=40)
+    state, _ = advance(config, start(config), 40)
+    counted = (state.evaluations[table_rows(config)[:, 0]] / 40).tolist()
+    assert counted == pytest.approx([1 + 1 / k, 1 + 1 / k, 2 + 1 / k])
+    assert [(pytest.approx(count), False) for count in counted] == [
+        RULES[name].taken({"hess_interval": k}) for name in names
+    ]
+
+
+@pytest.mark.parametrize("base", ["adamw", "muon", "soap", "lamb"])
+def test_cautious_asks_its_base_once(base: str) -> None:
+    asked = []
+
+    def update(ctx: Context, s: Named, age: Named, h: Named) -> Update:
+        asked.append(ctx.step)
+        return RULES[base].update(ctx, s, age, h)
+
+    with mock.patch.dict(RULES, {"watched": replace(RULES[base], name="watched", update=update)}):
+        config = race("moons", [racer("watched+cautious", weight_decay=0.1)], steps=5)
+        advance(config, start(config), 5)
+    assert asked == [0, 1, 2, 3, 4]
+
+
+def test_a_rule_without_clipping_has_none_when_wrapped() -> None:
+    """The other ones have it as their last setting, behind those of the wrappers."""
+    assert "clip" not in names_of(RULES["lbfgs"]) | names_of(RULES["lbfgs+ema"])
+    assert [hyper.name for hyper in RULES["lbfgs+ema"].hypers[-2:]] == ["strong_wolfe", "ema_decay"]
+    for rule in RULES.values():
+        assert rule.hypers[-1].name == "clip" or rule.name == "lbfgs"
+
+
+def test_every_way_of_looking_up_a_rule_finds_the_same() -> None:
+    name = "adam+sam"
+    assert name in RULES and RULES.get(name) is RULES[name] is RULES.find(name) and name not in list(RULES)
+    for wrong in ("adam+", "+sam", "adam+sam+grokfast", "asgd+ema", "nothing", "nothing+sam", 3, None):
+        assert wrong not in RULES and RULES.get(wrong) is None  # type: ignore[call-overload]
+        with pytest.raises(KeyError):
+            RULES[wrong]  # type: ignore[index]
+        with pytest.raises(ValueError):
+            RULES.find(wrong)
 
 
 # ---------------------------------------------------------------- what is reported, and what does not go together

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import engine, run
+from benchmarks import engine, run, tasks, twins
 from benchmarks.measurement import Measurement
+from core import TASKS, Racer, race, racer
+from core import run as train
+from core.state import Array
 
 
 def test_names_begin_with_their_family() -> None:
@@ -66,3 +69,50 @@ def test_the_smallest_pieces_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(parts, dict)
     assert parts.keys() == {"batch", "loss_and_grad", "update", "evaluate", "guards_and_records", "whole"}
     assert engine.task().widths == (20, 25, 25, 3)
+
+
+# Tasks
+
+
+def test_every_task_with_a_network_has_its_measures_and_a_twin() -> None:
+    """The twin has as many weights as a row of the table."""
+    built = {name: race(name, [racer("sgd")], batch=2).build_task() for name in TASKS}
+    assert {name for name, task in built.items() if task.layers} == set(tasks.NETWORKS)
+    for name in tasks.NETWORKS:
+        assert {f"task.{name}.speedup_over_loop.r32", f"task.{name}.seconds_per_1000"} <= tasks.MEASURES.keys()
+        weights = sum(weight.numel() for weight in twins.module(built[name]).parameters())
+        assert weights == built[name].layout.width, name
+    assert set(tasks.SPEEDUP_BARS) <= set(tasks.NETWORKS)
+
+
+@pytest.mark.parametrize("name", ["diabetes", "factorisation", "many_fits", "words", "lstm"])
+def test_a_tasks_smallest_pieces_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "LONG_ENOUGH", 0.0)
+    tasks.loops.cache_clear()
+    found = [
+        tasks.speedup(name, rows=2, pairs=1, most=2, loop_steps=2),
+        tasks.rate(name, 2, 1, repeats=1, most=2),
+        tasks.thousand(name, repeats=1, steps=2),
+    ]
+    tasks.loops.cache_clear()
+    assert all(isinstance(m.value, float) and math.isfinite(m.value) and m.value > 0 for m in found)
+
+
+def test_the_time_to_half_ends_where_the_mean_of_fifty_is_below_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the second racer, at a multiple of 25 steps; a loss that is not reached is said."""
+    four = [racer("sgd", lr=1e-4), racer("adam", lr=0.02), racer("sgd", lr=1e-3), racer("sgd", lr=1e-4)]
+    monkeypatch.setattr(tasks, "essay", lambda name, hot: four)
+    history = run_of(four, 200)
+    means = {step: history[step - 50 : step].mean() for step in range(50, 201, 25)}
+    below = (means[100] + means[125]) / 2
+    assert means[100] > below > means[125]
+    found = tasks.to_half("wine", 1.0, 1, seeds=1, below=below)
+    assert isinstance(found.value, float) and found.value > 0 and "step 125 to 125" in found.how
+    with pytest.raises(ValueError, match="wine does not come below"):
+        tasks.to_half("wine", 1.0, 1, seeds=1, below=0.0)
+
+
+def run_of(four: list[Racer], steps: int) -> Array:
+    """The second racer's losses with the first seed."""
+    losses: Array = train(race("wine", four, steps=1000, seeds=1)).loss[:steps, 1, 0]
+    return losses

@@ -5,6 +5,7 @@ The chart says what it did by data attributes of its root (`report` in static/li
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
@@ -427,6 +428,38 @@ def test_the_optimizers_are_readable_at_every_width(page: OpenPage, dark: bool) 
     assert [violation["id"] for violation in found if violation["impact"] in ("serious", "critical")] == []
 
 
+def test_a_text_and_a_table_of_ones_own_are_raced_on(page: OpenPage, console_errors: list[str], tmp_path: Path) -> None:
+    table = tmp_path / "houses.csv"
+    table.write_text("size,place,price\n" + "".join(f"{i},{'ab'[i % 2]},{3 * i + i % 7}\n" for i in range(200)))
+    opened = page(QUICK)
+    run = until_complete(opened, 500)["run"]
+    opened.get_by_role("link", name="Your own").click()
+    opened.get_by_role("textbox", name="or paste one").fill("the fog came and the lamp went out in the night. " * 20)
+    opened.keyboard.press("Control+Enter")
+    expect(opened.locator(".dl-facts").first).to_contain_text("Vocabulary", timeout=PATIENCE)
+    assert overflow(opened) == []
+    opened.get_by_role("button", name="Race on it").click()
+    text = until(opened, f'd.run !== "{run}" && d.trained > 0')["run"]
+    problem = opened.get_by_role("combobox", name="Problem")
+    expect(problem).to_have_value("Your text: pasted")
+    opened.get_by_role("button", name="max").click()
+    until_complete(opened, 1000)
+    expect(opened.locator(".dl-samples")).to_contain_text("fog")
+    opened.get_by_role("link", name="Your own").click()
+    opened.get_by_role("radio", name="Table").click()
+    opened.locator("input[type=file]").set_input_files(table)
+    expect(opened.locator(".dl-facts").first).to_contain_text("120 to train on", timeout=PATIENCE)
+    for width in (390, 1440):
+        opened.set_viewport_size({"width": width, "height": 900})
+        assert overflow(opened) == [], width
+    found = Axe().run(opened).response["violations"]
+    assert [violation["id"] for violation in found if violation["impact"] in ("serious", "critical")] == []
+    opened.get_by_role("button", name="Race on it").click()
+    until(opened, f'd.run !== "{text}" && d.trained > 0')
+    expect(problem).to_have_value("Your table: houses.csv")
+    assert console_errors == []
+
+
 @pytest.mark.slow
 def test_a_link_to_a_page_is_the_first_thing_a_server_is_asked(browser: Browser) -> None:
     with fresh_server(warming=0) as address:
@@ -434,6 +467,6 @@ def test_a_link_to_a_page_is_the_first_thing_a_server_is_asked(browser: Browser)
         opened.goto(f"{address}/Optimizers?rule=momentum")
         until_way(opened, "momentum")
         expect(opened.get_by_role("navigation", name="App pages").get_by_role("link")).to_have_text(
-            ["Race", "Optimizers"]
+            ["Race", "Optimizers", "Your own"]
         )
         opened.close()

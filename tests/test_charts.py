@@ -2,6 +2,7 @@
 
 import json
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,13 @@ from ui.charts import (
     Piece,
     charts_for,
     describe,
+    guessing,
     loss_steps,
     piece,
     track_fields,
     track_steps,
 )
+from ui.kept import Kept
 from ui.names import labels
 
 some = settings(deadline=None, derandomize=True, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
@@ -280,15 +283,16 @@ def test_a_memory_that_a_racer_lacks_is_said_to_be_missing(rule: str) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 150, 2500])
-def test_a_worker_takes_whole_samples_and_at_least_one(steps: int) -> None:
+def test_a_worker_takes_whole_samples_and_at_least_one(steps: int, tmp_path: Path) -> None:
     config = race("quadratic", [racer("sgd", lr=0.01), racer("adam")], steps=steps, seeds=2)
-    stops, state, at, pieces = loss_steps(config), None, 0, []
+    stops, kept, at, pieces = loss_steps(config), Kept(str(tmp_path)), 0, []
     while at < steps:
-        done = worker.train(config, state, 0.0)
+        done = worker.train(config, kept.now, kept.next, 0.0)
         assert done.step in stops and at < done.step <= at + max(worker.FIRST_STEPS, 3) + 2
-        at, state = done.step, done.state
+        at = done.step
+        kept.turn(done.size)
         pieces += done.pieces
-    full = worker.train(config, None, 600.0)
+    full = worker.train(config, None, kept.next, 600.0)
     assert full.step == steps
     for name, values in joined(full.pieces).items():
         np.testing.assert_array_equal(joined(pieces)[name], values, err_msg=name)
@@ -298,3 +302,36 @@ def test_what_a_step_costs_is_measured_for_each_racer() -> None:
     config = race("quadratic", [racer("sgd"), racer("adam")], steps=10, seeds=3)
     costs = worker.seconds_per_step(config, rounds=1, steps=5)
     assert len(costs) == 2 and all(cost > 0 for cost in costs)
+
+
+# --- guessing, held-out losses and levels
+
+
+def test_a_racer_above_guessing_is_named_after_the_first_tenth_and_not_before() -> None:
+    """Made losses: the first racer's above ln 3, the second's below."""
+    config = race("wine", [racer("sgd"), racer("adam")], steps=40, seeds=3, batch=8)
+    _, records = advance(config, start(config), config.steps)
+    guess = guessing(config.build_task())
+    assert guess is not None and guess["words"] == "guessing (ln 3 = 1.10)"
+    records.smooth[:, :3], records.smooth[:, 3:] = 1.02 * guess["above"], 0.98 * guess["above"]
+    records.bound[:], records.blown[:] = 10.0, -1
+    told = {step: detail for step, _, detail in piece(config, records).verdicts}
+    said = {step for step, detail in told.items() if "SGD stands above guessing (ln 3 = 1.10)." in detail}
+    assert said == {step for step in told if step > 4} and not any("Adam stand" in detail for detail in told.values())
+
+
+def test_of_a_racer_that_blew_up_it_is_not_said_too() -> None:
+    config = race("wine", [racer("sgd"), racer("adam")], steps=40, seeds=3, batch=8)
+    _, records = advance(config, start(config), config.steps)
+    records.smooth[:, :3], records.bound[:], records.blown[:3] = 20.0, 10.0, 1
+    *_, detail = piece(config, records).verdicts[-1]
+    assert "SGD blew up at step 1." in detail and "above guessing" not in detail
+
+
+def test_levels_carry_their_meaning_to_both_charts_and_a_text_is_held_out() -> None:
+    told = describe(race("lstm", [racer("adam")], steps=20))
+    wanted = [{"name": x.name, "value": x.value, "meaning": x.meaning} for x in TASKS["lstm"].make(24, 64, 12).levels]
+    assert told["levels"] == told["charts"][0]["levels"] == wanted
+    assert (told["charts"][0]["id"], told["charts"][0]["label"]) == ("val_loss", "Held-out loss")
+    (other,) = [chart for chart in describe(race("wine", [racer("adam")]))["charts"] if chart["id"] == "val_loss"]
+    assert other["label"] == "Validation loss"

@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 from torch.optim.lbfgs import _cubic_interpolate, _strong_wolfe
 
-from core import Config, Recording, Reset, advance, from_function, race, racer, start
+from core import RULES, Config, Recording, Reset, advance, from_function, race, racer, start
 from core.optimizers import linesearch
 from core.optimizers.linesearch import Tried, lowest, strong_wolfe
 from core.tasks import Task
@@ -302,6 +302,16 @@ def test_the_whole_of_the_data_is_asked_for_in_one_sentence() -> None:
     )
     assert race("digits", [racer("lbfgs")], batch=1077).batch == 1077
     assert race("quadratic", [racer("lbfgs")]).batch == 32, "a function has no batches"
+
+
+def test_it_says_how_many_gradients_it_takes_at_least() -> None:
+    """One, and with the line search one more for each length that is tried."""
+    config = race(rosenbrock(), [racer("lbfgs"), racer("lbfgs", strong_wolfe=True)], steps=20)
+    plain, searching = evaluations(config)
+    spec = RULES["lbfgs"]
+    assert (plain / 20, False) == spec.taken() == (1, False)
+    count, least = spec.taken({"strong_wolfe": True})
+    assert least and count == 2 and searching / 20 > count
 
 
 # --- Sophia-G

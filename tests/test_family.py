@@ -1,5 +1,6 @@
 """The family tree: every rule hangs on its parent by one marked change, and what is drawn is what the registry says."""
 
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -71,7 +72,7 @@ def test_every_rule_changes_one_thing_about_its_parent(rule: Rule) -> None:
     if rule.name == "sgd":
         assert not rule.parent and r"\new" not in rule.equation
         return
-    assert rule.parent in dict.keys(RULES)
+    assert rule.parent in list(RULES)
     assert rule.change[:1].isupper() or rule.change[:1] in "mvgp"
     assert rule.change.endswith(".") and rule.change.count(". ") == 0, "one sentence"
     assert r"\new{" in rule.equation and rule.equation.count(r"\new") == rule.equation.count(r"\new{")
@@ -155,6 +156,34 @@ def test_equations_keep_their_meaning_when_they_are_set(entry: Rule | Wrapper) -
     assert r"\new" not in shown + bare(entry.equation)
     assert shown.count(MARK) >= entry.equation.count(r"\new{")
     assert balanced(shown) and balanced(bare(entry.equation))
+
+
+def unmarked(equation: str) -> str:
+    """What is left without the marked parts."""
+    kept, depth = "", 0
+    for token in re.split(r"(\\new\{|\\[{}]|[{}])", equation):
+        if token == r"\new{" or (depth and token == "{"):
+            depth += 1
+        elif not depth:
+            kept += token
+        elif token == "}":
+            depth -= 1
+    return kept
+
+
+def defined(equation: str) -> set[str]:
+    """What stands left of the assignments."""
+    sides = (re.split(r"\\leftarrow|=", part) for part in assignments(equation))
+    return {re.sub(r"\\new|[{}]", "", side[0]).strip() for side in sides if len(side) > 1}
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES.values() if rule.parent], ids=lambda rule: rule.name)
+def test_what_the_parent_does_not_have_is_marked(rule: Rule) -> None:
+    """A quantity that only the rule defines, and weight decay; hats, which nothing defines, are not used."""
+    parent = RULES[rule.parent].equation
+    assert defined(unmarked(rule.equation)) - {""} <= defined(parent)
+    assert r"\lambda" in parent or r"\lambda" not in unmarked(rule.equation)
+    assert r"\hat m" not in rule.equation and r"\hat v" not in rule.equation
 
 
 def test_one_assignment_a_line() -> None:

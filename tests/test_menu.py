@@ -133,6 +133,11 @@ def test_costs_are_said_of_the_network_that_is_trained() -> None:
     assert costs.keeps(RULES["adam"], layout) == "remembers 2 numbers a weight"
     assert costs.takes(RULES["adam"]) == "1 gradient a step"
     assert costs.takes(RULES["adam+sam"]) == "2 gradients a step"
+    assert costs.takes(RULES["sophia"], {"hess_interval": 2}) == "1.5 gradients a step"
+    assert costs.takes(RULES["lbfgs"], {"strong_wolfe": True}) == "2 or more gradients a step"
+    for schedule, numbers in (("constant", 1), ("onecycle", 2)):  # the latter moves its momentum of 0
+        still = racer("rmsprop", schedule=schedule)
+        assert costs.keeps(still.spec, layout, costs.used(still)).startswith(f"remembers {numbers} ")
     for rule in RULES.values():
         for task in TASKS:
             words = costs.keeps(rule, race(task, [racer("sgd")]).build_task().layout)
@@ -144,3 +149,5 @@ def test_steps_that_cost_differently_are_told_apart() -> None:
     assert costs.unequal(race("moons", [racer("adam+sam"), racer("sgd+sam")])) == ""
     unequal = costs.unequal(race("moons", [racer("sgd"), racer("adam+sam"), racer("adam")]))
     assert unequal == "A step of Adam + SAM takes 2 gradients, one of SGD takes 1."
+    often, rarely = (racer("sophia", hess_interval=k) for k in (2, 10))
+    assert " takes 1.5 gradients, one of " in costs.unequal(race("moons", [rarely, often]))

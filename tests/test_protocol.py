@@ -35,6 +35,11 @@ APP = Path(__file__).resolve().parent.parent / "app.py"
 TRACKS = ("loss", "eval", "probe")
 QUICK = scenario(race("moons", [racer("sgd", lr=0.1), racer("adam", lr=0.01)], steps=300, seeds=3))
 
+WRITING = scenario(
+    race(("gru", {"embedding": 4, "hidden": 8, "length": 4}), [racer("sgd", lr=0.5), racer("adam", lr=0.01)],
+         steps=150, batch=16, seeds=2)
+)  # fmt: skip
+
 
 def no_number(text: str) -> NoReturn:
     raise AssertionError(f"{text} is no JSON: a browser would refuse the message")
@@ -156,6 +161,7 @@ class Screen:
                 self.values: dict[str, list[np.ndarray]] = {name: [] for name in TRACKS}
                 self.held = dict.fromkeys(TRACKS, 0)
                 self.verdicts: list[dict[str, Any]] = []
+                self.texts: list[dict[str, Any]] = []
             self.run, self.race = message["run"], message["race"]
         assert message["run"] == self.run, "a race is introduced before its samples come"
         for block in message["blocks"]:
@@ -170,14 +176,13 @@ class Screen:
             if first <= self.held[name] < last:
                 self.values[name].append(values[:, :, self.held[name] - first :])
                 self.held[name] = last
-        first, items = message["verdicts"]["from"], message["verdicts"]["items"]
-        if first <= len(self.verdicts):
-            self.verdicts = self.verdicts[:first] + items if first + len(items) > len(self.verdicts) else self.verdicts
+        self.verdicts = _continued(self.verdicts, message["verdicts"])
+        self.texts = _continued(self.texts, message["texts"])
         self.last = message
 
     @property
     def have(self) -> dict[str, int]:
-        return {**self.held, "verdict": len(self.verdicts)}
+        return {**self.held, "verdict": len(self.verdicts), "text": len(self.texts)}
 
     @property
     def complete(self) -> bool:
@@ -188,6 +193,12 @@ class Screen:
         """`[racers, samples]`."""
         joined = np.concatenate(self.values[track], axis=2)
         return np.asarray(joined[:, self.race["tracks"][track]["fields"].index(field)])
+
+
+def _continued(held: list[dict[str, Any]], told: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is held, with what a message tells of it from some place on; nothing past a gap, and none taken away."""
+    first, items = told["from"], told["items"]
+    return held[:first] + items if first <= len(held) < first + len(items) else held
 
 
 def watch(session: Session, screen: Screen) -> None:
@@ -216,6 +227,9 @@ def assert_is_the_cores(screen: Screen, config: Config) -> None:
             sent = screen.line(track, name + part)
             np.testing.assert_allclose(sent, expected, rtol=0 if part == "mid" else 2**-8, err_msg=name + part)
     assert [verdict["step"] for verdict in screen.verdicts] == [int(step) for step in history.evals_at]
+    assert [(told["step"], tuple(told["texts"])) for told in screen.texts] == list(
+        zip(history.texts_at, history.texts, strict=True)
+    )
 
 
 def use(monkeypatch: pytest.MonkeyPatch, pool: Races) -> Races:
@@ -263,7 +277,7 @@ def test_an_acknowledgement_brings_the_following_samples_only(inline: Races, mon
         message = session.pull(have)
         assert "race" not in message
         assert all(block["from"] == have[block["track"]] < block["to"] for block in message["blocks"])
-        assert message["verdicts"]["from"] == have["verdict"]
+        assert message["verdicts"]["from"] == have["verdict"] and message["texts"]["from"] == have["text"]
         assert "loss" in [block["track"] for block in message["blocks"]] and message["trained"] > 0
         screen.take(message)
 
@@ -272,7 +286,8 @@ def test_what_is_held_is_not_sent_again(inline: Races) -> None:
     session, screen = Session(write(QUICK)), Screen()
     watch(session, screen)
     message = session.pull(screen.have)
-    assert message["blocks"] == [] and message["verdicts"]["items"] == [] and message["trained"] == 300
+    assert message["blocks"] == message["verdicts"]["items"] == message["texts"]["items"] == []
+    assert message["trained"] == 300
 
 
 @pytest.mark.parametrize(
@@ -281,7 +296,7 @@ def test_what_is_held_is_not_sent_again(inline: Races) -> None:
         {"have": "x"}, None, {}, [], "loss", 7, {"loss": "x"}, {"loss": None}, {"loss": -5}, {"loss": 1.5},
         {"loss": True},
         {"loss": []}, {"loss": 301, "eval": 0, "probe": 0, "verdict": 0}, dict.fromkeys((*TRACKS, "verdict"), 10**30),
-        {"eval": 10**6}, {"verdict": 10**6}, {"<script>": 1},
+        {"eval": 10**6}, {"verdict": 10**6}, {"text": 10**6}, {"<script>": 1},
     ],
     ids=str,
 )  # fmt: skip
@@ -312,14 +327,15 @@ def test_an_acknowledgement_of_another_race_gets_a_full_message(inline: Races) -
     assert message["run"] != old and "race" in message and message["blocks"][0]["from"] == 0
 
 
+@pytest.mark.parametrize("race_shown", [QUICK, WRITING], ids=["classes", "texts"])
 @pytest.mark.parametrize("seed", range(2))
 def test_all_messages_together_are_the_race_whatever_is_acknowledged(
-    inline: Races, monkeypatch: pytest.MonkeyPatch, seed: int
+    inline: Races, monkeypatch: pytest.MonkeyPatch, seed: int, race_shown: Scenario
 ) -> None:
     """Messages are lost, come twice or are overtaken; answers are old, wrong or nonsense."""
     for name in ("SLICE_SECONDS", "LONE_SLICE_SECONDS", "FIRST_SLICE_SECONDS"):
         monkeypatch.setattr(limits, name, 0.0)  # the smallest slices, always the same ones
-    chance, shown = random.Random(seed), QUICK.with_config(replace(QUICK.config, steps=120))
+    chance, shown = random.Random(seed), race_shown.with_config(replace(race_shown.config, steps=120))
     session, screen, seen = Session(write(shown)), Screen(), []
     screen.take(session.message)
     for _ in range(400):

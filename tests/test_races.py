@@ -1,5 +1,6 @@
 """The pool and the cache, without a browser: fair, bounded, and deaf to the death of a worker."""
 
+import gc
 import os
 import signal
 import threading
@@ -7,15 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from loky.process_executor import BrokenProcessPool
 
-from core import Config, race, racer
+from core import Config, advance, race, racer, start
 from tests.pools import InlineRaces, Waiting
 from ui import limits, worker
+from ui.kept import Kept, put, take
 from ui.races import Race, Races
 
 PATIENCE = 60.0  # seconds until a test gives up; none of them waits for time to pass
@@ -30,7 +33,7 @@ def undisturbed(config: Config) -> Race:
     """The whole race, trained in one go and in this process."""
     pool = InlineRaces()
     found = pool.open(config)
-    pool._append(found, worker.train(config, None, 3600.0))
+    pool._append(found, worker.train(config, None, Path(os.devnull), 3600.0))
     assert found.complete
     return found
 
@@ -41,6 +44,7 @@ def assert_equal(one: Race, other: Race) -> None:
     for name, values in one.tracks.items():
         np.testing.assert_array_equal(values, other.tracks[name], err_msg=name)
     assert one.verdicts == other.verdicts
+    assert one.texts == other.texts
     assert (one.marks, one.test) == (other.marks, other.test)
 
 
@@ -153,12 +157,49 @@ def test_a_race_that_kills_its_workers_is_given_up_with_a_sentence(monkeypatch: 
         pool.close()
 
 
+def test_a_slice_that_hangs_is_ended_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one worker, which a step of the one race never gives back: the other race waits, and comes to its end."""
+    stuck = small()
+
+    class Hanging(Races):
+        def _submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
+            return super()._submit(time.sleep, 3600) if stuck in args else super()._submit(function, *args)
+
+    config = race("digits", [racer("adam")], steps=60, seeds=2)
+    pool = Hanging(workers=1)
+    try:
+        pool.warm()
+        hung, other = pool.open(stuck), pool.open(config)
+        pool.ask(hung)
+        pool.ask(other)
+        with monkeypatch.context() as patch:
+            patch.setattr(limits, "STUCK_SECONDS", 1.0)
+            deadline = time.monotonic() + PATIENCE
+            while hung.problem is None and time.monotonic() < deadline:
+                pool.ask(other)
+                time.sleep(0.05)
+        assert hung.problem is not None and hung.problem.endswith("ended.")
+        assert other.problem is None
+        until(pool, lambda: hung.pending is None and other.pending is None)
+        pool.ask(hung)
+        assert hung.pending is None, "it is not tried again"
+        finish(pool, other)
+    finally:
+        pool.close()
+    assert_equal(other, undisturbed(config))
+
+
 def test_workers_end_when_they_are_told_to(pool: Races) -> None:
     mine = Races(workers=1)
     mine.warm()
     (worker_id,) = mine._pool._processes  # type: ignore[union-attr]
     os.kill(worker_id, 0)
+    found = mine.open(small())
+    mine.ask(found)
+    until(mine, lambda: found.pending is None)
+    assert found.state is not None and found.state.now is not None and found.state.now.exists()
     mine.close()
+    assert not found.state.now.parent.parent.exists(), "nor is anything left of what they trained"
     with pytest.raises(ProcessLookupError):
         os.kill(worker_id, 0)
 
@@ -280,6 +321,63 @@ def test_a_measurement_that_was_lost_is_made_again(monkeypatch: pytest.MonkeyPat
     assert len(pool.queue) == 1
 
 
+# --- where the state lies
+
+
+def test_the_state_lies_in_files_that_go_with_the_race() -> None:
+    pool = InlineRaces(cache_bytes=0)
+    found = pool.open(small())
+    pool.ask(found)
+    assert found.state is not None and found.state.now is not None and found.state.now.exists()
+    place = found.state.now.parent
+    finish(pool, found)
+    assert found.state is None and not place.exists(), "what is complete is not kept"
+    dropped = pool.open(small(1))
+    pool.ask(dropped)
+    assert dropped.state is not None
+    place = dropped.state.next.parent
+    assert place.exists()
+    dropped.viewers[""] -= 2 * limits.KEPT_SECONDS
+    pool.open(small(2))
+    assert small(1).key() not in pool._races
+    del dropped
+    assert not place.exists()
+    folder = place.parent
+    assert folder.exists()
+    del pool
+    gc.collect()
+    assert not folder.exists()
+
+
+def test_what_a_dying_worker_has_half_written_is_not_read() -> None:
+    """It is written beside the state, and what is left of it behind a whole one is passed over."""
+    config, pool = small(steps=400), InlineRaces()
+    found = pool.open(config)
+    while not found.complete:
+        pool.ask(found)
+        assert found.problem is None
+        if found.state:
+            found.state.next.write_bytes(b"half of a state" * 10_000)
+    assert_equal(found, undisturbed(config))
+
+
+def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
+    config = race(
+        "digits", [racer("sgd"), racer("adam", schedule=("plateau", {})), racer("lion+ema")], steps=9, seeds=2
+    )
+    state, _ = advance(config, start(config), 4)
+    kept = Kept(str(tmp_path))
+    assert kept.now is None and kept.size == 0
+    kept.turn(put(state, kept.next))
+    assert kept.now is not None and kept.size == os.path.getsize(kept.now)
+    one, (_, expected) = advance(config, take(kept.now), 5), advance(config, state, 5)
+    np.testing.assert_array_equal(one[1].loss, expected.loss)
+    first, second = kept.now, kept.next
+    kept.turn(put(state, second))
+    assert (kept.now, kept.next) == (second, first), "the two take turns"
+    assert kept.size == 2 * os.path.getsize(first)
+
+
 # --- the cache
 
 
@@ -311,7 +409,9 @@ def test_what_a_slice_brings_is_counted_too() -> None:
     assert len(pool._races) == 2
     pool.ask(found)
     assert found.size > 2 * probe.size, "else the test shows nothing"
-    assert found.size >= sum(track.nbytes for track in found.tracks.values()) + len(found.state or b"")
+    assert found.state is not None and found.state.now is not None
+    assert found.state.size >= os.path.getsize(found.state.now)
+    assert found.size >= sum(track.nbytes for track in found.tracks.values()) + found.state.size
     assert other.config.key() not in pool._races and pool.open(config) is found
 
 

@@ -197,11 +197,27 @@ def test_a_code_as_long_as_an_image_has_no_level_at_nothing() -> None:
     assert len(autoencoder(64).levels) == 1
 
 
-def test_a_code_learns_to_draw() -> None:
+def test_a_code_learns_to_draw_and_never_better_than_its_principal_components() -> None:
     """Half of what the mean image leaves unexplained, and more."""
     history = run(race("autoencoder", [racer("adam", lr=0.003)], steps=600, seeds=2))
     task = autoencoder(16)
+    (floor,) = levels(task, "principal components")
     assert (history.evals["validation_loss"][-1] < 0.5 * task.spread).all()
+    assert (history.evals["train_loss"] > floor.value).all()
+
+
+def test_principal_components_are_a_code_of_this_network() -> None:
+    """With biases so large that no ReLU holds anything back: the level's loss, and no gradient."""
+    task = autoencoder(5)
+    x = task.data.parts["train"][0]
+    pca, shift = PCA(5).fit(x), 100.0
+    into, out = pca.components_, pca.components_.T
+    p = np.concatenate([into.ravel(), shift - into @ pca.mean_, out.ravel(), pca.mean_ - out @ np.full(5, shift)])
+    found = torch.as_tensor(p).unsqueeze(0)
+    (floor,) = levels(task, "principal components")
+    assert loss(task, found) == pytest.approx(floor.value, rel=1e-9)
+    _, gradient = task.loss_and_grad(found, task.batch((0,), 0, task.data.count, LIKE))
+    assert float(gradient.abs().max()) < 1e-9
 
 
 def test_a_linear_network_has_neither_biases_nor_relu() -> None:

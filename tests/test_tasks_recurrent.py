@@ -9,6 +9,7 @@ import torch
 from scipy.stats import chisquare, ks_2samp
 from torch import Tensor, nn
 
+from benchmarks.twins import Reader
 from core import race, racer, run
 from core.tasks import Batch, Task, build
 from core.tasks.corpus import Corpus, play
@@ -18,7 +19,7 @@ from tests.twins import assert_is_drawn, assert_rows_are_alone
 
 LIKE = torch.empty(0, dtype=torch.float64)
 CPU = torch.device("cpu")
-KINDS: dict[str, type[nn.LSTM | nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+KINDS = ("lstm", "gru")
 SETTINGS = [(24, 64, 12), (5, 7, 3), (3, 9, 1)]  # embedding, hidden, length
 SEEDS = (0, 1, 2, 3, 4)
 LETTERS = Corpus.of("the rain in spain stays mainly in the plain. " * 9, by_letter=True)
@@ -30,27 +31,18 @@ def made(kind: str, embedding: int = 24, hidden: int = 64, length: int = 12) -> 
     return task
 
 
-class Twin(nn.Module):
+class Twin(Reader):
     """One row's network as torch has it."""
 
     def __init__(self, task: Recurrent, p: Tensor | None = None):
-        super().__init__()
-        self.embedding = nn.Embedding(task.corpus.size, task.embedding)
-        self.memory = KINDS[task.name.lower()](task.embedding, task.hidden, batch_first=True)
-        self.output = nn.Linear(task.hidden, task.corpus.size)
+        super().__init__(task)
         if p is not None:
             self.to(p.dtype)
             nn.utils.vector_to_parameters(p.clone(), self.parameters())
 
-    def forward(self, tokens: Tensor, state: object = None) -> tuple[Tensor, object]:
-        """Tokens `[B, T]` -> scores `[B, T, V]` and the state."""
-        hidden, state = self.memory(self.embedding(tokens), state)
-        return self.output(hidden), state
-
     def loss(self, windows: Tensor) -> Tensor:
         """Mean cross-entropy of all positions of `[B, T + 1]`."""
-        scores, _ = self(windows[:, :-1])
-        return nn.functional.cross_entropy(scores.flatten(0, 1), windows[:, 1:].flatten())
+        return nn.functional.cross_entropy(self(windows[:, :-1]), windows[:, 1:].flatten())
 
 
 def points(task: Task, rows: int = 5) -> Tensor:
@@ -102,6 +94,19 @@ def test_gradient_of_each_tensor_equals_autograd(kind: str) -> None:
         ):
             assert ours.dtype == dtype
             assert float((ours - theirs).abs().max()) < within * float(theirs.abs().max())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_float32_says_what_float64_says(kind: str, settings: tuple[int, int, int]) -> None:
+    """The LSTM's layer is another there: loss to 1e-6, each tensor's gradient to 1e-5 of its own largest entry."""
+    task = made(kind, *settings)
+    p, batch = points(task), task.batch(SEEDS, 7, 16, LIKE)
+    exact_loss, exact = task.loss_and_grad(p.float().double(), batch)
+    loss, gradient = task.loss_and_grad(p.float(), batch)
+    assert float((loss / exact_loss - 1).abs().max()) < 1e-6
+    for ours, true in zip(task.layout.views(gradient).values(), task.layout.views(exact).values(), strict=True):
+        assert float((ours - true).abs().max()) <= 1e-5 * float(true.abs().max())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -251,7 +256,7 @@ def test_text_is_drawn_step_by_step_with_the_state_carried_on(kind: str) -> None
         twin, state, tokens = Twin(task, p[row]), None, []
         token = task.corpus.vocabulary.index("\n")
         for u in draws:
-            scores, state = twin(torch.tensor([[token]]), state)
+            scores, state = twin.read(torch.tensor([[token]]), state)
             shares = scores.detach()[0, 0].softmax(0).cumsum(0).numpy()
             token = int(np.searchsorted(shares, u))
             tokens.append(token)
@@ -292,7 +297,7 @@ def test_labels_are_drawn_from_what_the_network_says_at_each_place(kind: str) ->
     p, batch = 2 * points(task, 2), task.batch((0, 1), 5, 8, LIKE)
     drawn = task.draw_labels(p, batch, (0, 1)).tensors[1]
     for row in (0, 1):
-        scores, _ = Twin(task, p[row])(batch.tensors[0][row].T)
+        scores, _ = Twin(task, p[row]).read(batch.tensors[0][row].T)
         shares = scores.detach().softmax(2).cumsum(2).transpose(0, 1)  # [T, B, V]
         u = torch.as_tensor(random(row, LABELS, 5).uniform(size=(3, 8)))
         assert torch.equal(drawn[row], torch.searchsorted(shares.contiguous(), u.unsqueeze(2)).squeeze(2))

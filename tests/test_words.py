@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.analysis import Answer, Floats, Verdict, verdict
-from ui.words import race_words
+from ui.words import by_heart_words, lowest_words, race_words
 
 INF = float("inf")
 LABELS = ("SGD", "Momentum", "Nesterov", "Adagrad", "RMSprop", "Adam", "AMSGrad", "AdamW")
@@ -340,3 +340,31 @@ def test_words_claim_no_more_than_the_verdict(race: tuple[Floats, Floats], step:
             assert len(listed(beaten)) + more(beaten) == len(wins)
     if "no difference found" in detail.lower().split("validation")[0]:
         assert not any(pair.answer is Answer.DIFFERENCE for pair in train.pairs)
+
+
+# --- held-out losses that rise, and losses above guessing
+
+
+def test_racers_above_guessing_are_named_with_its_loss() -> None:
+    values = scaled(5.9, 6.0, 1.0)
+    for worse, said in (
+        (["Adam"], "Adam stands above guessing (ln 332 = 5.81)."),
+        (["Adam", "SGD"], "Adam and SGD stand above guessing (ln 332 = 5.81)."),
+    ):
+        _, detail = race_words(
+            ["Adam", "SGD", "RMSprop"], verdict(values), None, step=720, steps=1000, seeds=8,
+            worse=(worse, "guessing (ln 332 = 5.81)"),
+        )  # fmt: skip
+        assert f"same data. {said}" in detail
+    assert "guessing" not in say("Adam SGD RMSprop", values)[1]
+
+
+def test_of_a_rise_it_is_said_whose_since_when_and_what_is_learned_by_heart() -> None:
+    assert by_heart_words([], "held-out loss", True) == ""
+    assert by_heart_words([("Adam", 1320)], "held-out loss", True) == (
+        "Adam: held-out loss has risen since step 1,320: it learns the text by heart."
+    )
+    assert by_heart_words([("Adam", 2), ("SGD", 30)], "validation loss", False) == (
+        "Validation loss has risen for Adam since step 2 and SGD since step 30: they learn the training data by heart."
+    )
+    assert lowest_words(4.0812, 320, "held-out loss") == "held-out loss was lowest here (4.08 at step 320)"

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from benchmarks.served import ROOT
-from core import TASKS, Hyper, from_function, from_module, race, racer, start
+from core import TASKS, Hyper, from_function, from_module, plugins, race, racer, start
 from core.plugins import VARIABLE, Plugin, bring, load, plugged, register
 from core.tasks import Task
 from tests.pools import Waiting
@@ -170,6 +171,23 @@ def test_what_fails_is_left_out_with_one_line(
     assert not any("plugin_bad" in name for name in sys.modules)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"plug-ins: {bad} is left out: {why}") and len(line) < 400
+
+
+def test_a_file_that_never_ends_is_left_out(
+    file: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it sleeps, loops, or hangs while its problem is made; whatever it catches on the way."""
+    monkeypatch.setattr(plugins, "SECONDS", 0.2)
+    for name, code in {
+        "sleeps.py": GOOD + "import time; time.sleep(3600)",
+        "loops.py": GOOD + "while True:\n    try:\n        1 / 0\n    except Exception:\n        pass",
+        "waits.py": "import threading; register('bowl', 'Bowl', lambda: threading.Event().wait())",
+    }.items():
+        path = file(code, name)
+        assert load(path) == [] and set(TASKS) == BUILT_IN
+        assert capsys.readouterr().err == f"plug-ins: {path} is left out: it has not come to its end after 0.2 s\n"
+    assert load(file(GOOD)), "the clock is stopped"
+    time.sleep(0.3)
 
 
 def test_a_file_loaded_again_takes_its_own_place(file: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,79 +1,17 @@
-"""The networks of tasks as `torch.nn` has them, one run at a time: what a table is tested and timed against."""
+"""What every task with a network is held to: a plain `torch.nn` one, its own drawing, and rows that stand alone."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from itertools import pairwise
 
 import numpy as np
 import torch
 from scipy.stats import ks_2samp
 from torch import Tensor, nn
 
-from core.tasks import Task
-from core.tasks.convex import ManyFits
-from core.tasks.dense import Dense
-from core.tasks.images import Convolutional
-from core.tasks.linear import Factorisation
+from benchmarks.twins import data, loss_of, module
+from core.tasks import FunctionTask, Task
 from core.tasks.supervised import Classifier, Supervised
 
 LIKE = torch.empty(0, dtype=torch.float64)
-
-
-class Product(nn.Module):
-    """`U V^T`, whatever the input."""
-
-    def __init__(self, task: Factorisation):
-        super().__init__()
-        self.U, self.V = (nn.Parameter(torch.randn(shape) * task.scale) for _, shape in task.layout.shapes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.U @ self.V.T
-
-
-def module(task: Task) -> nn.Module:
-    """The task's network with torch's own initialisation; inputs `[B, F]`, outputs `[B, K]`."""
-    if isinstance(task, Dense):
-        layers: list[nn.Module] = []
-        for fan_in, fan_out in pairwise(task.widths):
-            layers += [nn.Linear(fan_in, fan_out, bias=task.biases), *([nn.ReLU()] if task.relu else [])]
-        return nn.Sequential(*(layers[:-1] if task.relu else layers))
-    if isinstance(task, Convolutional):
-        shapes = dict(task.layout.shapes)
-        first, second = shapes["W1"][0], shapes["W2"][0]
-        return nn.Sequential(
-            nn.Unflatten(1, (1, 8, 8)), nn.Conv2d(1, first, 3), nn.ReLU(), nn.Conv2d(first, second, 3), nn.ReLU(),
-            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * second, 10),
-        )  # fmt: skip
-    if isinstance(task, ManyFits):
-        plain = nn.Linear(task.layout.width, 1, bias=False)
-        nn.init.zeros_(plain.weight)
-        return plain
-    assert isinstance(task, Factorisation)
-    return Product(task)
-
-
-def data(task: Task, part: str, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs `[N, F]`, and class numbers `[N]` or targets `[N, K]`, as a plain training has them."""
-    if isinstance(task, Supervised):
-        inputs, targets = (torch.as_tensor(array) for array in task.data.parts[part])
-        return inputs.to(like), targets if isinstance(task, Classifier) else targets.to(like).view(len(targets), -1)
-    if isinstance(task, ManyFits):
-        columns = torch.as_tensor(task.columns()).to(like)
-        if part == "validation":
-            columns[:, 3:] = 0
-        return columns, torch.as_tensor(task.labels).to(like).unsqueeze(1)
-    assert isinstance(task, Factorisation)
-    return like.new_empty(1, 0), torch.as_tensor(task.matrix).to(like)
-
-
-def loss_of(task: Task) -> Callable[[Tensor, Tensor], Tensor]:
-    """The loss as torch has it."""
-    if isinstance(task, Classifier):
-        return nn.functional.cross_entropy
-    if isinstance(task, Factorisation):
-        return lambda outputs, targets: nn.functional.mse_loss(outputs, targets, reduction="sum") / 2
-    return nn.functional.mse_loss
 
 
 def twin(task: Task, p: Tensor) -> nn.Module:
@@ -146,8 +84,10 @@ def assert_first_loss_is_as_expected(task: Task, draws: int = 400, slack: float 
 
 
 def assert_is_drawn(task: Task) -> None:
-    """Its layers hold all of its parameters, and every part of the drawing is said."""
-    assert sum(layer.parameters for layer in task.layers) == task.layout.width
+    """Its layers hold all of its parameters, a function has none; every part of the drawing is said."""
+    assert sum(layer.parameters for layer in task.layers) == (
+        0 if isinstance(task, FunctionTask) else task.layout.width
+    )
     assert all(layer.name and layer.does and layer.shape for layer in task.layers)
     assert all(level.name and level.meaning.endswith(".") for level in task.levels)
 

@@ -15,6 +15,7 @@ from ui import costs, menu
 from ui.controls import choice, setting
 from ui.curve import curve
 from ui.equations import bare, marked
+from ui.family import LETTERS
 from ui.names import schedule_words
 from ui.numbers import number_text
 from ui.scenario import OFFERED
@@ -98,9 +99,10 @@ def _results(slot: int, accuracy: bool) -> None:
 
 def _plan(racer: Racer, layout: Layout) -> str:
     """Two lines: the schedule, with what a step takes where that is unusual; what is remembered, and until when."""
-    rate, memory = [schedule_words(racer)], [costs.keeps(racer.spec, layout, dict(racer.settings))]
-    if racer.spec.gradients != 1:
-        rate.append(costs.takes(racer.spec))
+    rate, memory = [schedule_words(racer)], [costs.keeps(racer.spec, layout, costs.used(racer))]
+    settings = dict(racer.settings)
+    if racer.spec.taken(settings) != (1, False):
+        rate.append(costs.takes(racer.spec, settings))
     if racer.spec.slots and racer.reset.what != "nothing":
         when = f"every {number_text(racer.reset.every)}" if racer.reset.every else "at each decay"
         memory.append(f"{SHORT[racer.reset.what]} {when}")
@@ -142,8 +144,8 @@ def _more(
     for depth in range(len(around), -1, -1):
         name = "+".join([menu.base_of(racer.rule), *around[:depth]])
         st.latex(marked(bare(RULES[name].equation)))
-    cost = f"{costs.keeps(rule, layout, dict(racer.settings))}; {costs.takes(rule)}"
-    st.caption(f"g is the gradient, η the learning rate, p the weights. {rule.paper}.  \n{cost[0].upper()}{cost[1:]}.")
+    cost = f"{costs.keeps(rule, layout, costs.used(racer))}; {costs.takes(rule, dict(racer.settings))}"
+    st.caption(f"{LETTERS} {rule.paper}.  \n{cost[0].upper()}{cost[1:]}.")
     st.pills(
         "Wrapped in", list(WRAPPERS), selection_mode="multi", default=around, key=key("wrapped"),
         format_func=lambda name: WRAPPERS[name].label, on_change=_wrapped, args=(key("wrapped"), tell),

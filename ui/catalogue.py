@@ -39,7 +39,7 @@ def document() -> str:
             "Each rule is its parent with one thing changed.",
             "\n".join(_tree("", 0)),
             "## The rules",
-            f"{LETTERS} Besides its own settings each rule has:",
+            f"{LETTERS} Besides its own settings each rule{_unclipped()} has:",
             *_settings([CLIP]),
             *(part for name in menu() for part in _rule(RULES[name])),
             "## Around any rule",
@@ -114,6 +114,12 @@ def _wrapper(name: str) -> Sequence[str]:
         _facts(name, entry.paper),
         *_settings(entry.hypers),
     ]
+
+
+def _unclipped() -> str:
+    """ " but …": the rules whose gradient is not clipped."""
+    names = [_linked(rule) for rule in map(RULES.__getitem__, menu()) if CLIP not in rule.hypers]
+    return f" but {' and '.join(names)}" if names else ""
 
 
 def _schedule(entry: Schedule) -> Sequence[str]:

@@ -6,6 +6,7 @@ track is float32 `[racers, fields, samples]`; fields are "name.mid", ".lo", ".hi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ from core.config import Config
 from core.history import by_racer, counted, summary
 from core.optimizers import RULES
 from core.schedules import SCHEDULES
-from core.state import LOSS_NOT_FINITE, RECORDING, WEIGHTS_NOT_FINITE, Records
+from core.state import LOSS_NOT_FINITE, RECORDING, WEIGHTS_NOT_FINITE, Records, Texts
 from core.tasks import Task
 from ui.limits import LOSS_SAMPLES
 from ui.names import labels
@@ -28,6 +29,8 @@ Array = NDArray[Any]
 WHY = {LOSS_NOT_FINITE: "loss not finite", WEIGHTS_NOT_FINITE: "weights not finite"}
 RAW = " (dotted: without averaging)"
 HUGE = 1e30  # stands for infinity on its way to a chart
+WORSE = 1.01  # times the loss of guessing: what is above that is worse than guessing, not just level with it
+SETTLING = 0.1  # share of a race in which nothing is said of that
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,23 @@ def charts_for(task: Task) -> list[Chart]:
     return found if have["data"] else sorted(found, key=lambda chart: chart.id != "distance")
 
 
+def held_out_loss(task: Task) -> str:
+    """What the loss on the validation part is called: of a text, a part is held out."""
+    return "held-out loss" if task.writes else "validation loss"
+
+
+def guessing(task: Task) -> dict[str, Any] | None:
+    """The loss `above` which a racer is worse than guessing, and from which step on; None where nobody can guess."""
+    if task.guess is None:
+        return None
+    names = [level.name for level in task.levels if level.of == "loss" and level.value == task.guess]
+    what, _, value = (names[0] if names else f"guessing: {task.guess:.3g}").partition(": ")
+    return {
+        "above": task.guess + (WORSE - 1) * abs(task.guess), "after": SETTLING,
+        "name": what, "words": f"{what} ({value.partition(' (')[0]})",
+    }  # fmt: skip
+
+
 def _evaluated(task: Task) -> list[str]:
     """Which of `EVALS` a task has."""
     have = {"train_loss": True, "val_loss": "validation" in task.parts, "val_acc": task.accuracy}
@@ -90,6 +110,12 @@ def track_steps(config: Config) -> dict[str, list[int]]:
         "eval": [step for step in range(steps + 1) if RECORDING.evaluate_at(step, steps)],
         "probe": [step for step in range(1, steps + 1) if RECORDING.probe_at(step, steps)],
     }
+
+
+def text_steps(config: Config) -> list[int]:
+    """The steps after which the racers' networks write a text; none where the task's networks do not write."""
+    steps = range(config.steps + 1) if config.build_task().writes else ()
+    return [step for step in steps if RECORDING.write_at(step, config.steps)]
 
 
 def _compact(steps: list[int]) -> dict[str, int]:
@@ -133,18 +159,28 @@ def describe(config: Config) -> dict[str, Any]:
         "charts": [
             {
                 "id": chart.id, "track": chart.track, "field": chart.id, "log": chart.log,
-                "label": chart.label + (RAW if chart.track == "eval" and averages(config) else ""),
+                "label": _label(chart, task) + (RAW if chart.track == "eval" and averages(config) else ""),
                 "percent": chart.percent,
                 "missing": "; ".join(chart.missing.format(name) for name in _without(config, chart.id)),
-                "levels": [{"name": x.name, "value": x.value} for x in task.levels if _level_of(chart.id) == x.of],
+                "levels": _levels(task, _level_of(chart.id)),
             }
             for chart in charts_for(task)
         ],
-        "levels": [{"name": level.name, "value": level.value} for level in task.levels if level.of == "loss"],
+        "levels": _levels(task, "loss"),
+        "guessing": guessing(task),
         "loss_label": "Training loss" if task.parts else "Loss",
         "loss_log": True,
         "smoothing": "mean of about the last 20 steps" if task.smoothing else "",
     }  # fmt: skip
+
+
+def _label(chart: Chart, task: Task) -> str:
+    words = held_out_loss(task) if chart.id == "val_loss" else chart.label
+    return words[0].upper() + words[1:]
+
+
+def _levels(task: Task, of: str) -> list[dict[str, Any]]:
+    return [{"name": x.name, "value": x.value, "meaning": x.meaning} for x in task.levels if x.of == of]
 
 
 def _level_of(chart: str) -> str:
@@ -163,21 +199,27 @@ def _without(config: Config, chart: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Mark:
-    """Something that happens to a racer at a step; `bound` is the loss above which it counts as blown up."""
+    """Something that happens to a racer at a step; `bound` is the loss above which it counts as blown up.
+
+    What is told in hindsight, a "lowest" held-out loss, is `known` from a later step on, and may be so `until` one.
+    """
 
     racer: int
     step: int
-    kind: str  # "decay", "reset", "diverged" or "blown"
+    kind: str  # "decay", "reset", "diverged", "blown" or "lowest"
     text: str
     bound: float | None = None
+    known: int | None = None
+    until: int | None = None
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One slice of a race, ready to travel: track values, verdicts and marks."""
+    """One slice of a race, ready to travel: track values, verdicts, texts and marks."""
 
     tracks: dict[str, Array]  # [racers, fields, samples] float32
     verdicts: list[tuple[int, str, str]]  # (step, headline, detail)
+    texts: list[tuple[int, Texts]]  # (step, what each racer wrote)
     marks: list[Mark]  # all so far
     test: list[str] = field(default_factory=list)  # a racer's test result, after the last step
 
@@ -193,6 +235,7 @@ def piece(config: Config, records: Records) -> Piece:
             "probe": _probes(config, records, stopped),
         },
         _verdicts(config, records, task),
+        list(zip(records.texts_at, records.texts, strict=True)),
         _marks(config, records),
         _test(config, records),
     )
@@ -273,10 +316,11 @@ def _verdicts(config: Config, records: Records, task: Task) -> list[tuple[int, s
         if task.accuracy:
             accuracy = np.where(gone, 0.0, by_racer(config, records.evals["validation_accuracy"][index]))
             validation = verdict(accuracy, higher_is_better=True)
+        marks = _troubles(config, names, now, gone, stopped, bound, records)
         headline, detail = race_words(
             names, verdict(now), validation, step=step, steps=config.steps, seeds=len(config.seeds),
-            loss_name="training loss" if task.parts else "loss",
-            marks=_troubles(config, names, now, gone, stopped, bound, records), setting=setting,
+            loss_name="training loss" if task.parts else "loss", marks=marks, setting=setting,
+            worse=_worse(config, task, step, now, {name for name, _ in marks}, names),
         )  # fmt: skip
         told.append((int(step), headline, detail))
     return told
@@ -299,6 +343,20 @@ def _troubles(
         elif blown > seeds / 2:
             found.append((name, f"blew up at step {blown_at[racer][blown_at[racer] >= 0].min()}"))
     return found
+
+
+def _worse(
+    config: Config, task: Task, step: int, now: Array, troubled: set[str], names: list[str]
+) -> tuple[Sequence[str], str]:
+    """The racers whose median stands above guessing though they had time to leave it, and what guessing is called.
+
+    Of one that is in trouble already nothing more is said.
+    """
+    guess = guessing(task)
+    if guess is None or step <= guess["after"] * config.steps:
+        return (), ""
+    above = np.median(now, axis=-1) > guess["above"]
+    return [name for name, up in zip(names, above, strict=True) if up and name not in troubled], guess["words"]
 
 
 def _marks(config: Config, records: Records) -> list[Mark]:

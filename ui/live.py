@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,12 @@ __all__ = ["Held", "chart", "charts_for", "leave", "races"]
 _component = st.components.v2.component("descent_lab_live", js=_LOADER, isolate_styles=False)
 FULL = "Many races are training here right now; this one starts as soon as there is room."
 TRACKS = ("loss", "eval", "probe")
+TOLD = ("verdict", "text")
 
 
 @dataclass(frozen=True)
 class Held:
-    """What a browser holds of a race: samples of each track, and verdicts."""
+    """What a browser holds of a race: samples of each track, verdicts, and texts."""
 
     run: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -50,7 +51,7 @@ class Held:
         if not isinstance(pull, Mapping) or pull.get("run") != run or not isinstance(pull.get("have"), Mapping):
             return Held(run)
         have = pull["have"]
-        return Held(run, {name: have[name] for name in (*TRACKS, "verdict") if _count(have.get(name))})
+        return Held(run, {name: have[name] for name in (*TRACKS, *TOLD) if _count(have.get(name))})
 
     def count(self, name: str) -> int:
         return self.counts.get(name, 0)
@@ -58,7 +59,7 @@ class Held:
     def possible(self, race: Race) -> bool:
         """Whether it is no more than the whole race; one that was dropped and is trained anew may hold less."""
         samples = {name: track.shape[2] for name, track in race.tracks.items()}
-        samples["verdict"] = samples["eval"]
+        samples |= {"verdict": samples["eval"], "text": race.texts_due}
         return all(count <= samples[name] for name, count in self.counts.items())
 
 
@@ -82,7 +83,7 @@ def chart(
     races apart that are not to be drawn as each other's ghosts though they share the problem.
     """
     pool = races()
-    race = pool.open(shown.config, _viewer())
+    race = pool.open(shown.config, viewer())
     run = shown.config.key()
     if held.run != run or not held.possible(race):
         held = Held(run)
@@ -98,10 +99,10 @@ def chart(
 
 def leave(shown: Scenario) -> None:
     """The page turns to another race: what was asked for this one and has not begun is taken back."""
-    races().leave(shown.config, _viewer())
+    races().leave(shown.config, viewer())
 
 
-def _viewer() -> str:
+def viewer() -> str:
     context = get_script_run_ctx()
     return context.session_id if context else ""
 
@@ -109,22 +110,23 @@ def _viewer() -> str:
 def _message(shown: Scenario, race: Race, run: str, held: Held, scene: int) -> dict[str, Any]:
     """What the browser does not hold yet; what never changes in a race goes with its first samples only."""
     ids = [f"r{slot}" for slot in shown.slots]
-    counts = dict(race.held)
-    verdicts = race.verdicts[held.count("verdict") :]
+    trained, counts = race.step, dict(race.held)  # the step first: it is written last
+    verdicts, texts = race.verdicts[held.count("verdict") :], race.texts[held.count("text") :]
     message = {
         "run": run,
         "blocks": [
             _block(name, race, held.count(name), counts[name]) for name in TRACKS if counts[name] > held.count(name)
         ],
-        "trained": race.step,
+        "trained": trained,
         "verdicts": {
             "from": held.count("verdict"),
             "items": [{"step": step, "headline": head, "detail": detail} for step, head, detail in verdicts],
         },
-        "marks": [
-            {"racer": ids[mark.racer], "step": mark.step, "kind": mark.kind, "text": mark.text, "bound": mark.bound}
-            for mark in race.marks
-        ],
+        "texts": {
+            "from": held.count("text"),
+            "items": [{"step": step, "texts": written} for step, written in texts],
+        },
+        "marks": [asdict(mark) | {"racer": ids[mark.racer]} for mark in race.marks],
         "tests": dict(zip(ids, race.test, strict=False)),
         "seconds": None if race.seconds is None else dict(zip(ids, race.seconds, strict=True)),
         "view": {"chart": shown.view.chart, "x": shown.view.x, "speed": shown.view.speed},
@@ -141,6 +143,7 @@ def _race(shown: Scenario, ids: list[str], scene: int) -> dict[str, Any]:
             {"id": id, "label": name, "color": slot} for id, name, slot in zip(ids, names, shown.slots, strict=True)
         ],
         "palette": RACERS,
+        "writes": shown.config.build_task().writes,
     }
 
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import sys
+import tempfile
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -23,12 +27,16 @@ from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor, Shutdo
 from numpy.typing import NDArray
 
 from core.adapter import adapted
-from core.config import Config
+from core.config import Choice, Config
 from core.plugins import plugged
-from ui import limits, worker
-from ui.charts import Mark, track_fields, track_steps
+from core.state import Texts
+from core.tasks import brought
+from ui import held_out, limits, worker
+from ui.charts import Mark, text_steps, track_fields, track_steps
+from ui.kept import Kept
 
 log = logging.getLogger(__name__)
+LOST = BrokenProcessPool, ShutdownExecutorError  # what becomes of a job whose worker is gone
 
 
 @dataclass
@@ -39,10 +47,13 @@ class Race:
     tracks: dict[str, NDArray[np.float32]]  # [racers, fields, samples], NaN where not yet trained
     held: dict[str, int]  # samples there are
     step: int = 0
-    state: bytes | None = None
+    state: Kept | None = None
     verdicts: list[tuple[int, str, str]] = field(default_factory=list)
+    texts: list[tuple[int, Texts]] = field(default_factory=list)  # (step, what each racer wrote)
+    texts_due: int = 0  # how many of these there will be
     marks: list[Mark] = field(default_factory=list)
     test: list[str] = field(default_factory=list)
+    spent: float = 0.0  # seconds of training so far
     seconds: list[float | None] | None = None  # a step of each racer alone; None in it where that could not be measured
     problem: str | None = None
     pending: Future[Any] | None = None
@@ -57,8 +68,10 @@ class Race:
 
     @property
     def size(self) -> int:
-        """Bytes it takes, tracks and state."""
-        return sum(track.nbytes for track in self.tracks.values()) + len(self.state or b"") + 300 * len(self.verdicts)
+        """Bytes it takes: tracks, state, verdicts and texts."""
+        written = sum(sys.getsizeof(text) for _, texts in self.texts for text in texts)
+        tracks = sum(track.nbytes for track in self.tracks.values())
+        return tracks + (self.state.size if self.state else 0) + 300 * len(self.verdicts) + written
 
     def seen(self, within: float) -> bool:
         """Whether anybody looked at it in the last so many seconds."""
@@ -74,6 +87,8 @@ class Races:
         # Loky's executor starts workers as fresh interpreters, which never run this app's script again.
         self._pool: ProcessPoolExecutor | None = None
         self._changed = threading.Condition(threading.RLock())
+        self._jobs: list[Future[Any]] = []  # submitted and not known to be done, oldest first
+        self._oldest: tuple[Future[Any] | None, float] = None, 0.0  # the first of them, and since when it is
 
     def warm(self) -> None:
         """Start the workers and have each run through a small race; returns when all are ready."""
@@ -92,7 +107,8 @@ class Races:
                     name: np.full((len(config.racers), len(fields[name]), len(steps)), np.nan, dtype=np.float32)
                     for name, steps in samples.items()
                 }
-                self._races[key] = Race(config, tracks, dict.fromkeys(tracks, 0))
+                due = len(text_steps(config))
+                self._races[key] = Race(config, tracks, dict.fromkeys(tracks, 0), texts_due=due)
             self._races[key].viewers[viewer] = time.monotonic()
             self._races.move_to_end(key)
             self._evict()
@@ -105,12 +121,14 @@ class Races:
         that those that have begun come to their end: the browser asks again.
         """
         with self._changed:
+            self._end_stuck()
             if race.complete or race.problem or race.pending is not None:
                 return
             race.waiting = self._busy() or (not race.step and self._full())
             if race.waiting:
                 return
-            race.pending = self._submit(worker.train, race.config, race.state, self._slice(race))
+            race.state = state = race.state or Kept(self._folder)
+            race.pending = self._submit(worker.train, race.config, state.now, state.next, self._slice(race))
             race.pending.add_done_callback(partial(self._trained, race))
 
     def wait(self, race: Race, have: int, seconds: float = limits.WAIT_SECONDS) -> None:
@@ -133,6 +151,16 @@ class Races:
                 race.timing = None
             self._changed.notify_all()
 
+    def forget(self, content: str) -> None:
+        """Drop all races on what was brought with this hash: the texts they wrote are its words."""
+        with self._changed:
+            tasks = {key: race.config.task for key, race in self._races.items()}
+            for key, task in tasks.items():
+                if isinstance(task, Choice) and brought.content_of(task.name) == content:
+                    race = self._races.pop(key)
+                    for job in filter(None, (race.pending, race.timing)):
+                        job.cancel()
+
     def time(self, race: Race) -> None:
         """Measure what a step of each racer costs alone; `race.seconds` holds it when done."""
         with self._changed:
@@ -140,12 +168,26 @@ class Races:
                 race.timing = self._submit(worker.seconds_per_step, race.config)
                 race.timing.add_done_callback(partial(self._timed, race))
 
+    def pace(self, config: Config) -> float | None:
+        """Seconds that a step of this race has taken so far; None while it has none."""
+        with self._changed:
+            race = self._races.get(config.key())
+            return race.spent / race.step if race and race.step else None
+
     def close(self) -> None:
-        """End the workers."""
+        """End the workers, and leave no state behind: a server that is told to end may run no finalizer."""
         with self._changed:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(kill_workers=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @cached_property
+    def _folder(self) -> str:
+        """Where the states of the races lie; it goes with this object, or with a worker if the server is killed."""
+        folder = tempfile.mkdtemp(prefix="descent-lab-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     def _submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Queue a call; a pool that broke because a worker died is replaced by a new one."""
@@ -153,14 +195,37 @@ class Races:
             if self._pool is None:
                 self._pool = ProcessPoolExecutor(
                     self._workers, timeout=None, initializer=worker.begin,
-                    initargs=(os.getpid(), adapted(), plugged()),
+                    initargs=(os.getpid(), self._folder, brought.home(), adapted(), plugged()),
                     env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
                 )  # fmt: skip
             try:
                 future: Future[Any] = self._pool.submit(function, *args)
+                self._jobs.append(future)
                 return future
-            except (BrokenProcessPool, ShutdownExecutorError):
+            except LOST:
                 self._pool = None
+
+    def _end_stuck(self) -> None:
+        """End the workers where the oldest job does not come to an end: a step of somebody's own problem may hang.
+
+        Jobs are begun in the order in which they were submitted, so the oldest is in work. Its race is given up, and
+        every other loses a slice.
+        """
+        self._jobs = [job for job in self._jobs if not job.done()]
+        oldest, now = next(iter(self._jobs), None), time.monotonic()
+        if oldest is not self._oldest[0]:
+            self._oldest = oldest, now
+        if oldest is None or now - self._oldest[1] < limits.STUCK_SECONDS:
+            return
+        for race in self._races.values():
+            if oldest in (race.pending, race.timing):
+                log.error("a race hung for %g s: %s", limits.STUCK_SECONDS, race.config)
+                race.problem = f"This race hung for {limits.STUCK_SECONDS:g} seconds in one step, and was ended."
+                race.state = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False, kill_workers=True)  # what is told about it takes our lock
+        self._changed.notify_all()
 
     def _trained(self, race: Race, future: Future[Any]) -> None:
         with self._changed:
@@ -170,11 +235,12 @@ class Races:
             error = future.exception()
             if error is None:
                 self._append(race, future.result())
-            elif isinstance(error, BrokenProcessPool) and race.failures < limits.RETRIES:
+            elif isinstance(error, LOST) and (race.problem or race.failures < limits.RETRIES):
                 race.failures += 1  # the next pull asks for the same slice again
             else:
                 log.error("a race could not be trained: %s", race.config, exc_info=error)
                 race.problem = "This race could not be trained, which is our fault. Change a setting to try again."
+                race.state = None
             self._evict()
             self._changed.notify_all()
 
@@ -184,10 +250,21 @@ class Races:
                 first, count = race.held[name], values.shape[2]
                 race.tracks[name][:, :, first : first + count] = values
                 race.held[name] = first + count
-            race.verdicts += piece.verdicts
-            race.marks, race.test = piece.marks, piece.test
+            race.texts += piece.texts
+            race.test = piece.test
+        marks, told = held_out.told(race.config, race.tracks["eval"][:, :, : race.held["eval"]])
+        verdicts = [verdict for piece in done.pieces for verdict in piece.verdicts]
+        race.verdicts += [
+            (step, headline, " ".join(filter(None, (detail, more))))
+            for (step, headline, detail), more in zip(verdicts, told[len(race.verdicts) :], strict=True)
+        ]
+        race.marks = done.pieces[-1].marks + marks
+        race.spent += done.seconds
         race.step, race.failures = done.step, 0
-        race.state = None if race.complete else done.state
+        if race.complete:
+            race.state = None
+        elif race.state:
+            race.state.turn(done.size)
 
     def _timed(self, race: Race, future: Future[Any]) -> None:
         with self._changed:
@@ -197,7 +274,7 @@ class Races:
             error = future.exception()
             if error is None:
                 race.seconds = future.result()
-            elif not isinstance(error, BrokenProcessPool):  # a lost one is measured again
+            elif not isinstance(error, LOST):  # a lost one is measured again
                 log.error("the steps of a race could not be timed: %s", race.config, exc_info=error)
                 race.seconds = [None] * len(race.config.racers)
             self._changed.notify_all()

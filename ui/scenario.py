@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from core.config import BATCH, CONSTANT, EVERY, RESETS, STEPS, Choice, Config, R
 from core.optimizers import RULES, WRAPPERS, why_not
 from core.schedules import SCHEDULES
 from core.spec import Hyper, complete
-from core.tasks import TASKS, Task, build
+from core.tasks import TASKS, Task, brought, build
 from ui import limits
 from ui.charts import CHARTS, charts_for
 from ui.numbers import number_text
@@ -159,8 +159,11 @@ def write(shown: Scenario) -> dict[str, str]:
     return found | {"chart": shown.view.chart, "x": shown.view.x, "speed": shown.view.speed}
 
 
-def read(params: Mapping[str, str]) -> tuple[Scenario, list[str]]:
-    """The scenario of an address, and one sentence for each thing that could not be taken as it stood."""
+def read(params: Mapping[str, str], own: Container[str] = ()) -> tuple[Scenario, list[str]]:
+    """The scenario of an address, and one sentence for each thing that could not be taken as it stood.
+
+    `own` are the names of the problems that this visitor brought; nobody else's can be reached by a link.
+    """
     notes: list[str] = []
     if not any(name in params for name in ("v", "task", "steps", *(f"r{slot}" for slot in range(limits.RACERS)))):
         return default(), notes
@@ -169,7 +172,7 @@ def read(params: Mapping[str, str]) -> tuple[Scenario, list[str]]:
     if params.get("v", VERSION) != VERSION:
         notes.append(f"This link is of version {_quoted(params['v'])}; it is read as version {VERSION}.")
     try:
-        return _Reader(params, notes).scenario(), notes[:6]
+        return _Reader(params, notes, own).scenario(), notes[:6]
     except ValueError as error:
         return default(), [str(error)]
 
@@ -177,11 +180,11 @@ def read(params: Mapping[str, str]) -> tuple[Scenario, list[str]]:
 class _Reader:
     """Reads parameters one by one; whatever is wrong becomes a note and the default."""
 
-    def __init__(self, params: Mapping[str, str], notes: list[str]):
-        self.params, self.notes = params, notes
+    def __init__(self, params: Mapping[str, str], notes: list[str], own: Container[str]):
+        self.params, self.notes, self.own = params, notes, own
 
     def scenario(self) -> Scenario:
-        task = self.name("task", TASKS, "digits", "problem")
+        task = self.task()
         settings = {h.name: self.number(f"task.{h.name}", h, "the problem") for h in TASKS[task].hypers}
         problem = build(task, tuple(settings.items()))
         batch = self.number("batch", batch_sizes(problem), "this race")
@@ -202,6 +205,14 @@ class _Reader:
             self.name("speed", SPEEDS, SPEED, "speed"),
         )
         return Scenario(config, tuple(racers), view)
+
+    def task(self) -> str:
+        name = self.params.get("task", "digits")
+        if not brought.content_of(name):
+            return self.name("task", TASKS, "digits", "problem")
+        if name not in self.own:
+            raise ValueError(brought.GONE)
+        return name
 
     def racers(self) -> dict[int, Racer]:
         slots = sorted({int(name[1:]) for name in self.params if name[:1] == "r" and _is_small(name[1:])})

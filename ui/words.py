@@ -30,6 +30,7 @@ def race_words(
     loss_name: str = "training loss",
     val_name: str = "validation accuracy",
     marks: Sequence[tuple[str, str]] = (),
+    worse: tuple[Sequence[str], str] = ((), ""),
     setting: str | None = None,
 ) -> tuple[str, str]:
     """Say what the race shows at a step: a headline, and a line with its conditions and what is proved.
@@ -43,6 +44,8 @@ def race_words(
         seeds: n, as in the verdicts.
         marks: (label, predicate) of racers that diverged or blew up by this step, such as
             ("Adam", "diverged at step 41"). Without one, a diverged racer is told from the verdict.
+        worse: labels of racers whose loss stands above guessing, and what guessing is called with its loss, such as
+            "guessing (ln 332 = 5.81)".
         setting: how the rates were chosen: None, a key of SETTINGS, or a clause to be used as it is.
 
     Returns:
@@ -62,8 +65,32 @@ def race_words(
     conditions = f"Step {step:,} of {steps:,}; {_conditions(race, setting)}."
     if step == 0:
         return _headline(race, step), conditions
-    full, brief = (" ".join([conditions, *_evidence(race, val, short)]) for short in (False, True))
+    start = " ".join(filter(None, [conditions, _worse(*worse)]))
+    full, brief = (" ".join([start, *_evidence(race, val, short)]) for short in (False, True))
     return _headline(race, step), full if len(full) <= LENGTH else brief
+
+
+def by_heart_words(racers: Sequence[tuple[str, int]], loss_name: str, writes: bool) -> str:
+    """A sentence on racers whose held-out loss has risen since a step, while their training loss fell on; "" if none.
+
+    Args:
+        racers: (label, step of the lowest held-out loss).
+        loss_name: what that loss is called.
+        writes: whether the data is a text.
+    """
+    if not racers:
+        return ""
+    data = "the text" if writes else "the training data"
+    if len(racers) == 1:
+        ((label, step),) = racers
+        return f"{label}: {loss_name} has risen since step {step:,}: it learns {data} by heart."
+    since = _series([f"{label} since step {step:,}" for label, step in racers])
+    return f"{_capital(loss_name)} has risen for {since}: they learn {data} by heart."
+
+
+def lowest_words(value: float, step: int, loss_name: str) -> str:
+    """ "held-out loss was lowest here (4.08 at step 320)" """
+    return f"{loss_name} was lowest here ({_number(value)} at step {step:,})"
 
 
 class _Race:
@@ -216,6 +243,11 @@ def _behind(race: _Race, group: Sequence[int], racers: Sequence[int]) -> str:
     if len(group) + len(racers) > NAMED:
         return f"; {race.names(racers)} {verb} behind{whom}"
     return f"; {race.names(racers)} {verb} behind{whom} at {race.values(racers)}"
+
+
+def _worse(labels: Sequence[str], guessing: str) -> str:
+    """Racers that do worse than guessing."""
+    return f"{_series(labels)} {_plural(len(labels), 'stands', 'stand')} above {guessing}." if labels else ""
 
 
 def _conditions(race: _Race, setting: str | None) -> str:

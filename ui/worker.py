@@ -1,19 +1,20 @@
 """What a worker process does: train a race for a moment and hand back what the browser draws.
 
-A worker keeps nothing between two calls. The state travels as bytes, so any worker can go on with any race, and one
-that dies loses a slice and no more.
+A worker keeps nothing between two calls. The state lies in files (ui/kept.py), so any worker can go on with any race,
+and one that dies loses a slice and no more.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import pickle
+import shutil
 import threading
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -21,52 +22,64 @@ from core.adapter import register, warm_guests
 from core.config import Config, race, racer
 from core.optimizers import Rule
 from core.plugins import Plugin, bring
-from core.state import Recording, State
+from core.state import Recording
+from core.tasks import brought
 from core.train import advance, start
 from ui.charts import Piece, loss_steps, piece
+from ui.kept import put, take
 
-STEPS_ALONE = Recording(evaluations=1, probes=1)  # what a step costs, without looking at it
+STEPS_ALONE = Recording(evaluations=1, probes=1, texts=1)  # what a step costs, without looking at it
 FIRST_STEPS = 4  # before a worker knows how fast this race goes
 
 
 @dataclass(frozen=True)
 class Slice:
-    """What one call gives back: the race after `step` steps, and the pieces since the last call."""
+    """What one call gives back: the step the race is at, the bytes of its state, and the pieces since the last call."""
 
     step: int
-    state: bytes
+    size: int
     pieces: list[Piece]
+    seconds: float  # that the steps took
 
 
-def begin(server: int, adapted: Sequence[Rule] = (), plugins: Sequence[Plugin] = ()) -> None:
+def begin(server: int, folder: str, home: str, adapted: Sequence[Rule] = (), plugins: Sequence[Plugin] = ()) -> None:
     """Called first in each new worker: one thread, and an end when the server's process has gone.
 
-    Two threads on a busy machine wait for each other at every small operation. `adapted` are the optimizer classes
-    that whoever started the server named, `plugins` the files of problems.
+    Two threads on a busy machine wait for each other at every small operation. `folder` holds the races' states
+    and `home` what visitors brought; both go with the server. `adapted` are the optimizer classes that whoever started
+    the server named, `plugins` the files of problems.
     """
     torch.set_num_threads(1)
+    brought.use(home)
     for rule in adapted:
         register(rule)
     bring(plugins)
-    threading.Thread(target=_end_with, args=(server,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(server, (folder, home)), daemon=True).start()
 
 
-def _end_with(server: int) -> None:
+def _end_with(server: int, folders: Sequence[str]) -> None:
     while os.getppid() == server:
         time.sleep(1)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)
 
 
 def warm_up() -> None:
     """Import and run through once whatever the first visitor's race will need."""
     config = race("digits", [racer("sgd"), racer("momentum"), racer("adam")], steps=40, seeds=8)
-    train(config, None, 60.0)
+    train(config, None, Path(os.devnull), 60.0)
     warm_guests()
 
 
-def train(config: Config, state: bytes | None, seconds: float) -> Slice:
-    """Go on with a race for about so many seconds, and for at least one sample of its loss curve."""
-    now: State = pickle.loads(state) if state else start(config)
+def train(config: Config, state: Path | None, after: Path, seconds: float) -> Slice:
+    """Go on with a race for about so many seconds, and for at least one sample of its loss curve.
+
+    `state` is the file to go on from, None at the beginning; `after` is where the state is put then, unless the race is
+    complete.
+    """
+    brought.tidy()
+    now = take(state) if state else start(config)
     stops = loss_steps(config)
     pieces, began, rate, taken = [], time.perf_counter(), 0.0, 0
     while now.step < config.steps:
@@ -80,7 +93,8 @@ def train(config: Config, state: bytes | None, seconds: float) -> Slice:
         pieces.append(piece(config, records))
         taken += now.step - before
         rate = taken / (time.perf_counter() - began)
-    return Slice(now.step, pickle.dumps(now, protocol=pickle.HIGHEST_PROTOCOL), pieces)
+    spent = time.perf_counter() - began
+    return Slice(now.step, put(now, after) if now.step < config.steps else 0, pieces, spent)
 
 
 def seconds_per_step(config: Config, rounds: int = 8, steps: int = 25, most: float = 1.0) -> list[float]:

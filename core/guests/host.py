@@ -229,7 +229,7 @@ class Guests:
             else:
                 if new[i]:
                     row.begin()
-                seed = hash((ctx.seeds[i], ctx.step)) & 0xFFFFFFFF
+                seed = int(np.random.SeedSequence((ctx.seeds[i], ctx.step)).generate_state(1)[0])
                 row.journal.append(Told(Job(row.number, seed, dict(settings[i]), losses[i], p[i], g[i])))
 
         def gradient(row: Row, at: bytes) -> Answer:

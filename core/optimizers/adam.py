@@ -21,6 +21,8 @@ from core.optimizers.base import (
     decayed,
     ema,
     eps,
+    number,
+    power,
     rate,
     weight_decay,
 )
@@ -51,7 +53,7 @@ def amsgrad(ctx: Context, s: Named, age: Named, h: Named) -> Update:
 def adamw(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     """AdamW: Adam on the bare gradient, and `p <- p - lr weight_decay p` beside it. Loshchilov, Hutter, 1711.05101."""
     update, slots, trace = adam_on(ctx.g, s, age, h)
-    return beside(update, ctx, h), slots, trace
+    return beside(update, ctx, h), slots, trace | {"decay": h.weight_decay}
 
 
 def adam_on(g: Tensor, s: Named, age: Named, h: Named) -> Update:
@@ -81,9 +83,7 @@ def nadam(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     """
     g = decayed(ctx, h)
     m, v = ema(s.m, g, h.beta1), ema(s.v, g * g, h.beta2)
-    # With gaps between the numbers, or a power would depend on how many there are (`Block.ages` in core/chunk.py).
-    times = ((t * h.momentum_decay).repeat(1, 2)[:, :1] for t in (age.m, age.m + 1))
-    mu, following = (h.beta1 * (1 - 0.5 * 0.96**time) for time in times)
+    mu, following = (h.beta1 * (1 - 0.5 * power(0.96, t * h.momentum_decay)) for t in (age.m, age.m + 1))
     product = s.product * mu
     m_hat = (1 - mu) / (1 - product) * g + following / (1 - product * following) * m
     root = (v / (1 - h.beta2**age.v)).sqrt()
@@ -102,7 +102,7 @@ def radam(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     m_hat, root = m / (1 - h.beta1**age.m), v.sqrt()
     # In double precision: n is a small difference of numbers up to 20,000.
     beta2 = h.beta2.double()
-    left = beta2**age.v
+    left = power(beta2, age.v)
     most = 2 / (1 - beta2) - 1
     n = most - 2 * age.v * left / (1 - left)
     rectified = ((n - 4) * (n - 2) * most / ((most - 4) * (most - 2) * n) * (1 - left)).sqrt().to(v)
@@ -142,13 +142,13 @@ RULES = (
         _MEANS + r"p \leftarrow p - \eta\,\frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon}"
         r" \new{{}- \eta\lambda p}",
         "Adam with weight decay beside the gradient, not inside it.", "Loshchilov, Hutter, 1711.05101",
-        (M, V), ("beta1", "beta2"), decoupled=True,
+        (M, V), ("beta1", "beta2"),
         parent="adam", change="Weight decay pulls on the weights directly, and is not divided by the root of v.",
         tags="decoupled weight decay",
     ),
     Rule(
         "adamax", "Adamax", adamax, (rate(0.002), *BETAS, eps(1e-8), COUPLED, CLIP),
-        r"m \leftarrow \beta_1 m + (1-\beta_1)\,g,\quad u \leftarrow \new{\max(\beta_2 u, |g| + \epsilon)},\quad "
+        r"m \leftarrow \beta_1 m + (1-\beta_1)\,g,\quad \new{u \leftarrow \max(\beta_2 u, |g| + \epsilon)},\quad "
         r"p \leftarrow p - \eta\,\frac{m/(1-\beta_1^t)}{\new{u}}",
         "Adam that divides by the largest recent gradient instead of their mean size.", "Kingma, Ba, 1412.6980",
         # Not of moment 2 as a chart shows it: u is a size, not a square.
@@ -161,15 +161,17 @@ RULES = (
         _MEANS + r"p \leftarrow p - \eta\,\frac{\new{\mu_{t+1} m/(1-\prod_{s \leq t+1} \mu_s)"
         r" + (1-\mu_t)\,g/(1-\prod_{s \leq t} \mu_s)}}{\sqrt{v/(1-\beta_2^t)} + \epsilon}",
         "Adam with Nesterov's look ahead.", "Dozat (2016)",
-        (M, V, Slot("product", 1, reset=1.0, shape=lambda layout: (1,), shown=False)), ("beta1", "beta2"),
+        (M, V, Slot("product", 1, reset=1.0, shape=number, shown=False)), ("beta1", "beta2"),
         parent="adam", change="The newest gradient is counted once more, as Nesterov's momentum does.",
         tags="nesterov, accelerated gradient, look ahead",
     ),
     Rule(
         "radam", "RAdam", radam, (rate(0.001), *BETAS, eps(1e-8), COUPLED, CLIP),
-        _MEANS + r"p \leftarrow p - \eta\,\new{r_t}\,\frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon},\quad "
-        r"\new{r_t = \sqrt{\frac{(n-4)(n-2)\,n_\infty}{(n_\infty-4)(n_\infty-2)\,n}}},\quad"
-        r"\new{n = n_\infty - \frac{2t\beta_2^t}{1-\beta_2^t}}",
+        _MEANS + r"\new{n_\infty = \tfrac{2}{1-\beta_2} - 1},\quad "
+        r"\new{n = n_\infty - \frac{2t\beta_2^t}{1-\beta_2^t}},\quad "
+        r"\new{r_t = \sqrt{\frac{(n-4)(n-2)\,n_\infty}{(n_\infty-4)(n_\infty-2)\,n}}},\quad "
+        r"p \leftarrow p - \eta\,\new{\begin{cases} r_t\,\frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon} "
+        r"& n > 5 \\ m/(1-\beta_1^t) & n \leq 5 \end{cases}}",
         "Adam that trusts v only as far as it has seen enough gradients: a warm-up of its own.",
         "Liu et al., 1908.03265", (M, V), ("beta1", "beta2"),
         parent="adam", change="Steps are held back while v is an average of few gradients.",

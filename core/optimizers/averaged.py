@@ -22,13 +22,16 @@ from core.optimizers.base import (
     beside,
     decay,
     decayed,
+    dot,
     ema,
     eps,
     itself,
+    number,
+    power,
     rate,
     weight_decay,
 )
-from core.spec import Hyper, Layout
+from core.spec import Hyper
 
 
 def asgd(ctx: Context, s: Named, age: Named, h: Named) -> Update:
@@ -40,7 +43,7 @@ def asgd(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     """
     step = s.eta * torch.addcmul(decayed(ctx, h), h.lambd, ctx.p)
     ax = torch.lerp(s.ax, ctx.after(step), 1 / (age.ax - 1 - h.t0).clamp(min=1))
-    eta = h.lr / _power(1 + h.lambd * h.lr * age.eta, h.alpha)
+    eta = h.lr / power(1 + h.lambd * h.lr * age.eta, h.alpha)
     return step, {"ax": ax, "eta": eta}, {}
 
 
@@ -82,7 +85,7 @@ def dadapt_adam(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     """
     g, b = decayed(ctx, h), h.beta2.sqrt()
     scaled = s.d * h.lr * _correction(age, h) * g
-    r = ema(s.r, _dot(scaled, s.total / (s.v.sqrt() + h.eps)), b)
+    r = ema(s.r, dot(scaled, s.total / (s.v.sqrt() + h.eps)), b)
     m, v, total = ema(s.m, scaled, h.beta1), ema(s.v, g * g, h.beta2), ema(s.total, scaled, b)
     d = _larger(r / ((1 - b) * _size(total)), s.d)
     return m / (v.sqrt() + h.eps), {"m": m, "v": v, "total": total, "r": r, "d": d}, {"d": d}
@@ -102,11 +105,12 @@ def prodigy(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     lr = s.d * h.lr * _correction(age, h)
     m, v = ema(s.m, s.d * g, h.beta1), ema(s.v, (s.d * g) ** 2, h.beta2)
     unit = s.d / h.d0
-    r = b * s.r + unit * lr * _dot(g, s.p0 - ctx.p)
+    r = b * s.r + unit * lr * dot(g, s.p0 - ctx.p)
     total = torch.addcmul(b * s.total, unit * torch.where(h.safeguard_warmup > 0, s.d, lr), g)
     d = _larger(h.d_coef * r / _size(total), s.d)
     step = lr * beside(m / (v.sqrt() + d * h.eps), ctx, h)
-    return step, {"m": m, "v": v, "total": total, "r": r, "d": d, "p0": s.p0}, {"d": d}
+    trace = {"d": d, "decay": lr * h.weight_decay}
+    return step, {"m": m, "v": v, "total": total, "r": r, "d": d, "p0": s.p0}, trace
 
 
 def _between(z: Tensor, x: Tensor, mu: Tensor) -> Tensor:
@@ -123,7 +127,7 @@ def _warmed(age: Named, h: Named) -> Tensor:
 def _averaged(ctx: Context, step: Tensor, lr: Tensor, s: Named, age: Named, h: Named) -> dict[str, Tensor]:
     """The memory of z's average after this step."""
     lr_max = torch.maximum(s.lr_max, lr)
-    weight = age.x**h.r * _power(lr_max, h.weight_lr_power)
+    weight = age.x**h.r * power(lr_max, h.weight_lr_power)
     weight_sum = s.weight_sum + weight
     c = torch.where(weight > 0, weight / weight_sum, 0)  # a rate of 0 so far: z has not moved
     return {"x": torch.lerp(s.x, ctx.after(step), c), "lr_max": lr_max, "weight_sum": weight_sum}
@@ -142,23 +146,9 @@ def _larger(found: Tensor, before: Tensor) -> Tensor:
     return torch.where(found > before, found, before)
 
 
-def _dot(one: Tensor, other: Tensor) -> Tensor:
-    """Inner product of each row: two `[R, P]` -> `[R, 1]`."""
-    return (one * other).sum(1, keepdim=True)
-
-
 def _size(table: Tensor) -> Tensor:
     """Sum of absolute values of each row: `[R, P]` -> `[R, 1]`."""
     return table.abs().sum(1, keepdim=True)
-
-
-def _power(base: Tensor, exponent: Tensor) -> Tensor:
-    """`base ** exponent` of columns `[R, 1]`, with gaps between the numbers: see `Block.ages` in core/chunk.py."""
-    return base.repeat(1, 2)[:, :1] ** exponent
-
-
-def _number(layout: Layout) -> tuple[int, ...]:
-    return (1,)
 
 
 _LAMBD = Hyper(
@@ -188,12 +178,12 @@ _AVERAGING = (
         help="Steps at a higher rate count more in the average, by the rate to this power; 2 is usual.",
     ),
 )  # fmt: skip
-_X = (Slot("x", reset=itself), Slot("lr_max", shape=_number), Slot("weight_sum", shape=_number))
+_X = (Slot("x", reset=itself), Slot("lr_max", shape=number), Slot("weight_sum", shape=number))
 _MULTIPLIER = rate(
     1.0, "Multiplies the rate that the rule finds by itself: 1 is usual, 0.3 where the loss jumps about."
 )
 _EPS = replace(eps(1e-8), open_minimum=True)
-_D = Slot("d", reset="d0", shape=_number)
+_D = Slot("d", reset="d0", shape=number)
 _D0 = Hyper(
     "d0", 1e-6, 1e-8, 1.0, grid=tuple(float(f"1e{k}") for k in range(-8, 1)), label="First distance d₀",
     minimum=0.0, open_minimum=True, maximum=1e6,
@@ -209,21 +199,22 @@ _SCHEDULE_FREE = r"x \leftarrow (1-c)\,x + c\,z"
 RULES = (
     Rule(
         "asgd", "ASGD", asgd, (rate(0.01), _LAMBD, _ALPHA, _T0, COUPLED, CLIP),
-        r"p \leftarrow p - \new{\eta_t}\,(g + \new{\lambda p}),\quad "
-        r"\new{\bar p \leftarrow \bar p + \frac{p - \bar p}{t - t_0}}",
+        r"\new{\eta_t = \frac{\eta}{(1 + \lambda\,\eta\,(t-1))^\alpha}},\quad "
+        r"p \leftarrow p - \new{\eta_t}\,(g \new{{}+ \lambda p}),\quad "
+        r"\new{\bar p \leftarrow \bar p + \frac{p - \bar p}{\max(1,\,t - 1 - t_0)}}",
         "SGD that answers with the average of its steps, in which their noise cancels.",
         "Polyak, Juditsky (1992)",
-        (Slot("ax", reset=itself), Slot("eta", reset="lr", shape=_number)), ("t0",),
-        scales_by_rate=False, eval_params=lambda p, s, h: s.ax,
+        (Slot("ax", reset=itself), Slot("eta", reset="lr", shape=number)), ("t0",),
+        returns="step", eval_params=lambda p, s, h: s.ax,
         parent="sgd", change="The loss is reported at the average of the weights since step t₀.",
         tags="averaged, Polyak averaging, Ruppert, no schedule",
     ),
     Rule(
         "schedule_free_sgd", "Schedule-Free SGD", schedule_free_sgd,
         (rate(1.0), decay("momentum", "Momentum μ", 0.9, _BETWEEN), *_AVERAGING, COUPLED, CLIP),
-        r"z \leftarrow z - \eta\,g(\new{(1-\mu)\,z + \mu x}),\quad " + _SCHEDULE_FREE,
+        r"\new{z \leftarrow z - \eta\,g((1-\mu)\,z + \mu x)},\quad \new{" + _SCHEDULE_FREE + "}",
         "Averages its steps instead of lowering its rate, and takes the gradient near the average.",
-        "Defazio et al., 2405.15682", _X, ("momentum",), scales_by_rate=False,
+        "Defazio et al., 2405.15682", _X, ("momentum",), returns="step",
         gradient_point=lambda p, s, h: _between(p, s.x, h.momentum), eval_params=lambda p, s, h: s.x,
         parent="asgd", change="The gradient is taken between the last step and the average, not at the last step.",
         tags="no schedule, averaged, anytime",
@@ -232,24 +223,28 @@ RULES = (
         "schedule_free_adamw", "Schedule-Free AdamW", schedule_free_adamw,
         (rate(0.0025), decay("beta1", "β₁", 0.9, _BETWEEN), BETAS[1], *_AVERAGING, eps(1e-8),
          weight_decay(0.0, BESIDE), CLIP),
-        r"y = (1-\beta_1)\,z + \beta_1 x,\quad \new{v \leftarrow \beta_2 v + (1-\beta_2)\,g(y)^2},\quad "
-        r"z \leftarrow z - \eta\left(\frac{g(y)}{\new{\sqrt{v/(1-\beta_2^t)} + \epsilon}} + \lambda y\right),\quad "
+        r"\new{y = (1-\beta_1)\,z + \beta_1 x},\quad \new{v \leftarrow \beta_2 v + (1-\beta_2)\,g(y)^2},\quad "
+        r"z \leftarrow z - \eta\left(\frac{g(y)}{\new{\sqrt{v/(1-\beta_2^t)} + \epsilon}} \new{{}+ \lambda y}\right),"
+        r"\quad "
         + _SCHEDULE_FREE,
         "AdamW with an average of its steps in place of both the momentum and the schedule.",
-        "Defazio et al., 2405.15682", (V, *_X), ("beta1", "beta2"), scales_by_rate=False,
+        "Defazio et al., 2405.15682", (V, *_X), ("beta1", "beta2"), returns="step",
         gradient_point=lambda p, s, h: _between(p, s.x, h.beta1), eval_params=lambda p, s, h: s.x,
         parent="schedule_free_sgd", change="Each weight's gradient is divided by the root of v, as in Adam.",
-        tags="no schedule, averaged, anytime, adaptive", decoupled=True,
+        tags="no schedule, averaged, anytime, adaptive",
     ),
     Rule(
         "dadapt_adam", "D-Adapt Adam", dadapt_adam,
         (_MULTIPLIER, *BETAS, _D0, _CORRECT, _EPS, COUPLED, CLIP),
-        r"m \leftarrow \beta_1 m + (1-\beta_1)\,\new{d}\,\eta\,g,\quad "
-        r"p \leftarrow p - \frac{m}{\sqrt{v} + \epsilon},\quad "
+        r"m \leftarrow \beta_1 m + (1-\beta_1)\,\new{d\,\eta}\,g,\quad v \leftarrow \beta_2 v + (1-\beta_2)\,g^2,\quad "
+        r"p \leftarrow p - \frac{\new{m}}{\sqrt{\new{v}} + \epsilon},\quad "
+        r"\new{r \leftarrow \sqrt{\beta_2}\,r + (1-\sqrt{\beta_2})\,d\,\eta\,g^\top \frac{s}{\sqrt{v} + \epsilon}},"
+        r"\quad "
+        r"\new{s \leftarrow \sqrt{\beta_2}\,s + (1-\sqrt{\beta_2})\,d\,\eta\,g},\quad "
         r"\new{d \leftarrow \max\left(d,\; \frac{r}{(1-\sqrt{\beta_2})\,\lVert s\rVert_1}\right)}",
         "Adam that finds its own rate: it estimates how far the minimum is and takes steps to match.",
         "Defazio, Mishchenko, 2301.07733",
-        (M, V, Slot("total"), Slot("r", shape=_number), _D), ("beta1", "beta2"), scales_by_rate=False,
+        (M, V, Slot("total"), Slot("r", shape=number), _D), ("beta1", "beta2"), returns="step",
         parent="adam", change="The rate is d, an estimate of the distance to the minimum that grows by itself.",
         tags="no learning rate, parameter free, D-Adaptation",
     ),
@@ -264,13 +259,15 @@ RULES = (
                help="Keeps a low rate at the start from inflating the estimate; switch it on with a warm-up."),
          _EPS, weight_decay(0.0, BESIDE), CLIP),
         r"r \leftarrow \sqrt{\beta_2}\,r + \new{d^2 \eta\,g^\top (p_0 - p)},\quad "
-        r"s \leftarrow \sqrt{\beta_2}\,s + \new{d^2} \eta\,g,\quad "
-        r"d \leftarrow \max\left(d,\; \frac{\new{r}}{\lVert s\rVert_1}\right),\quad "
-        r"p \leftarrow p - d\,\eta\,\frac{m}{\sqrt{v} + d\,\epsilon}",
+        r"s \leftarrow \sqrt{\beta_2}\,s + \new{d^2 \eta}\,g,\quad "
+        r"m \leftarrow \beta_1 m + (1-\beta_1)\,\new{d}\,g,\quad "
+        r"v \leftarrow \beta_2 v + (1-\beta_2)\,(\new{d}\,g)^2,\quad "
+        r"d \leftarrow \max\left(d,\; \new{\frac{r}{\lVert s\rVert_1}}\right),\quad "
+        r"p \leftarrow p - \new{d\,\eta}\,\frac{m}{\sqrt{v} + \new{d}\,\epsilon} \new{{}- d\,\eta\lambda p}",
         "Adam that finds its own rate, from how far it has come and which way the gradient points.",
         "Mishchenko, Defazio, 2306.06101",
-        (M, V, Slot("total"), Slot("p0", reset=itself), Slot("r", shape=_number), _D), ("d_coef", "beta1"),
-        scales_by_rate=False, decoupled=True,
+        (M, V, Slot("total"), Slot("p0", reset=itself), Slot("r", shape=number), _D), ("d_coef", "beta1"),
+        returns="step",
         parent="dadapt_adam",
         change="The distance is measured from the first weights, and late gradients count by d², so d grows faster.",
         tags="no learning rate, parameter free, D-Adaptation",

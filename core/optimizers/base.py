@@ -8,8 +8,10 @@ A rule is `rule(ctx, s, age, h) -> (update, slots, trace)`, all on tables with o
     h.<setting>     every number a person can set, the scheduled learning rate too    [R, 1]
 
 `update` is the direction that is subtracted; the trainer multiplies it by the learning rate last, so that a rule
-reads like its equation (`scales_by_rate=False` for a rule that returns the whole step). `slots` are the new
-memories, `trace` the intermediate quantities by name, for whoever wants to look inside a step.
+reads like its equation (`Rule.returns` for one that returns the whole step, or the new weights). `slots` are the new
+memories, `trace` the intermediate quantities by name, for whoever wants to look inside a step. Two of them tell where
+weight decay went, as a share of p, `[R, 1]` or `[R, P]`: `update` has `trace["decay"] p` in it, beside the gradient;
+or the gradient that the rule used was `g + trace["l2"] p`, where that is not `weight_decay` all over.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -53,10 +55,6 @@ class Context(Protocol):
 
     def after(self, step: Tensor) -> Tensor:
         """The weights that this whole step `[R, P]` leads to, put back where they are allowed to be."""
-        ...
-
-    def arriving(self, at: Tensor) -> Tensor:
-        """The whole step that leads to these weights `[R, P]`; returned as it is, it leads there to the last bit."""
         ...
 
     def but(self, *, g: Tensor) -> Context:
@@ -115,10 +113,14 @@ class Rule:
 
     `parent` is the rule that this one generalises or changes, `change` the one thing that changed, in words; in
     `equation` (KaTeX) that part stands within `\\new{…}`. `tags` are words to find it by, besides its name, idea and
-    paper. `gradients` is what a step usually costs in evaluations of the gradient. `decoupled` tells that the update
-    includes `weight_decay p`, beside the gradient. `full_batch` refuses batches that are less than all of the data,
-    `draws_labels` tasks without classes. `guest(sealed)` opens what keeps its memory elsewhere than in slots, from
-    what it sealed before (empty: a new one); its slots then say only how old that memory is.
+    paper. `returns` says what the update is: a "direction", to be multiplied by the learning rate, the whole "step",
+    or the new "weights" themselves. `gradients` is what a step costs in evaluations of the gradient, over many steps,
+    a number or a function of the settings by name; `more_gradients` names the switch with which that is the least it
+    costs. `full_batch` refuses batches that are less than all of the data, and tasks whose loss changes from step to
+    step, `draws_labels` tasks without classes. `guest(sealed)` opens what keeps its memory elsewhere than in slots,
+    from what it sealed before (empty: a new one); its slots then say only how old that memory is.
+
+    Among the `hypers` of a rule whose gradient may be clipped is `CLIP`, the last of them.
     """
 
     name: str
@@ -130,14 +132,14 @@ class Rule:
     paper: str
     slots: tuple[Slot, ...] | Callable[[Layout], tuple[Slot, ...]] = ()
     face: tuple[str, ...] = ()
-    scales_by_rate: bool = True
+    returns: Literal["direction", "step", "weights"] = "direction"
     gradient_point: Callable[[Tensor, Named, Named], Tensor] | None = None
     eval_params: Callable[[Tensor, Named, Named], Tensor] | None = None
     parent: str = ""
     change: str = ""
     tags: str = ""
-    gradients: float = 1
-    decoupled: bool = False
+    gradients: float | Callable[[Mapping[str, Any]], float] = 1
+    more_gradients: str = ""
     full_batch: bool = False
     draws_labels: bool = False
     guest: Callable[[tuple[bytes, ...]], Guest] | None = None
@@ -152,19 +154,28 @@ class Rule:
 
     def remembered(self, layout: Layout, settings: Mapping[str, object] | None = None) -> float:
         """Numbers kept between two steps for each weight, with these settings (the default ones unless given)."""
-        on = {hyper.name: hyper.default for hyper in self.hypers} | dict(settings or {})
+        on = self._completed(settings)
         needed = [slot for slot in self.slots_for(layout) if not slot.needed_for or on[slot.needed_for]]
         return sum(slot.numbers(layout) for slot in needed) / layout.width
+
+    def taken(self, settings: Mapping[str, object] | None = None) -> tuple[float, bool]:
+        """Gradients a step with these settings (the default ones unless given), and whether that is only the least."""
+        on = self._completed(settings)
+        count = self.gradients(on) if callable(self.gradients) else self.gradients
+        return count, bool(self.more_gradients and on[self.more_gradients])
+
+    def _completed(self, settings: Mapping[str, object] | None) -> dict[str, Any]:
+        return {hyper.name: hyper.default for hyper in self.hypers} | dict(settings or {})
 
     def hyper(self, name: str) -> Hyper:
         """The description of one setting; `KeyError` where the rule has none of that name."""
         return {hyper.name: hyper for hyper in self.hypers}[name]
 
-    def whole_step(self, update: Tensor, h: Named) -> Tensor:
+    def whole_step(self, ctx: Context, update: Tensor, h: Named) -> Tensor:
         """What is subtracted from the weights, the learning rate applied: `[R, P]`."""
-        if not self.scales_by_rate:
-            return update
-        step: Tensor = h.lr * update
+        if self.returns == "weights":
+            return ctx.p - update
+        step: Tensor = h.lr * update if self.returns == "direction" else update
         return step
 
 
@@ -188,6 +199,23 @@ def beside(update: Tensor, ctx: Context, h: Named) -> Tensor:
     return torch.addcmul(update, h.weight_decay, ctx.p) if h.uses("weight_decay") else update
 
 
+def power(base: Tensor | float, exponent: Tensor | float) -> Tensor:
+    """`base ** exponent`, each number as if it were alone.
+
+    torch raises 32 and more numbers that lie without a gap by another routine, which rounds otherwise: a run would
+    then depend on how many stand beside it. So the numbers are laid out with gaps. The ages that a rule is given have
+    such gaps already (`Block` in core/chunk.py): `h.beta1**age.m` needs no care.
+    """
+    base, exponent = (torch.stack([x, x], dim=-1)[..., 0] if isinstance(x, Tensor) else x for x in (base, exponent))
+    raised: Tensor = base**exponent
+    return raised
+
+
+def dot(one: Tensor, other: Tensor) -> Tensor:
+    """Inner product of each row: two `[R, n]` -> `[R, 1]`."""
+    return (one * other).sum(1, keepdim=True)
+
+
 def norm(table: Tensor) -> Tensor:
     """Euclidean norm of each row: `[R, n]` -> `[R, 1]`."""
     found: Tensor = torch.linalg.vector_norm(table, dim=1, keepdim=True)
@@ -203,6 +231,11 @@ def of_tensors(layout: Layout, measure: Callable[..., Tensor], *tables: Tensor) 
     """One number for each tensor of each run, `measure([R, n], …) -> [R, 1]`, spread over its parameters: `[R, P]`."""
     pieces = zip(*(table.split(layout.sizes, dim=1) for table in tables), strict=True)
     return torch.cat([measure(*piece).expand_as(piece[0]) for piece in pieces], dim=1)
+
+
+def number(layout: Layout) -> tuple[int, ...]:
+    """The shape of a slot that holds one number for each run."""
+    return (1,)
 
 
 # ---------------------------------------------------------------- settings that rules share

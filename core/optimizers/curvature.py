@@ -16,6 +16,7 @@ from core.optimizers.base import (
     Update,
     beside,
     decay,
+    dot,
     ema,
     rate,
     weight_decay,
@@ -42,7 +43,7 @@ def sophia(ctx: Context, s: Named, age: Named, h: Named) -> Update:
         _, drawn = ctx.gradient(ctx.p[due], due, drawn=True)
         curvature = curvature.index_copy(0, due, ema(curvature[due], drawn * drawn, h.beta2[due]))
     update = (m / (h.rho * ctx.batch * curvature + 1e-15)).clamp(-1, 1)
-    return beside(update, ctx, h), {"m": m, "h": curvature}, {}
+    return beside(update, ctx, h), {"m": m, "h": curvature}, {"decay": h.weight_decay}
 
 
 PAIRS = 10  # of L-BFGS, as many as its memory has room for
@@ -61,10 +62,10 @@ def lbfgs(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     which on all of the data changes nothing: the gradient does not change either.
     """
     change = ctx.g - s.g
-    curved = (_dot(change, s.step) > 1e-10).unsqueeze(2)
+    curved = (dot(change, s.step) > 1e-10).unsqueeze(2)
     changes, steps = _pushed(s.changes, change, curved), _pushed(s.steps, s.step, curved)
     d = _newton(ctx.g, changes, steps, h.history_size)
-    slope = _dot(ctx.g, d)
+    slope = dot(ctx.g, d)
     still = (ctx.g.abs().amax(1, keepdim=True) <= 1e-7) | (slope > -1e-9)
     shorter = (1 / ctx.g.abs().sum(1, keepdim=True)).clamp(max=1)
     t = torch.where(age.g == 1, shorter, 1) * h.lr
@@ -74,11 +75,6 @@ def lbfgs(ctx: Context, s: Named, age: Named, h: Named) -> Update:
         t = _searched(ctx, d, slope, t, searching)
     step = torch.where(still, 0, t * d)
     return -step, {"g": ctx.g, "step": step, "changes": changes, "steps": steps}, {"length": t}
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    """Inner product of each row: `[R, n]`, `[R, n]` -> `[R, 1]`."""
-    return (a * b).sum(1, keepdim=True)
 
 
 def _pushed(stack: Tensor, newest: Tensor, where: Tensor) -> Tensor:
@@ -93,11 +89,11 @@ def _newton(g: Tensor, changes: Tensor, steps: Tensor, size: Tensor) -> Tensor:
     ro = torch.where((ys > 0) & (newer < size), 1 / ys, 0)
     d, alpha = -g, torch.empty_like(ro)
     for i in range(len(newer)):
-        alpha[:, i : i + 1] = ro[:, i : i + 1] * _dot(steps[:, i], d)
+        alpha[:, i : i + 1] = ro[:, i : i + 1] * dot(steps[:, i], d)
         d = torch.addcmul(d, alpha[:, i : i + 1], changes[:, i], value=-1)
-    d = d * torch.where(ys[:, :1] > 0, ys[:, :1] / _dot(changes[:, 0], changes[:, 0]), 1)
+    d = d * torch.where(ys[:, :1] > 0, ys[:, :1] / dot(changes[:, 0], changes[:, 0]), 1)
     for i in reversed(range(len(newer))):
-        beta = ro[:, i : i + 1] * _dot(changes[:, i], d)
+        beta = ro[:, i : i + 1] * dot(changes[:, i], d)
         d = torch.addcmul(d, alpha[:, i : i + 1] - beta, steps[:, i])
     return d
 
@@ -116,7 +112,7 @@ def _searched(ctx: Context, d: Tensor, slope: Tensor, t: Tensor, rows: Tensor) -
         at = torch.tensor(list(asked), device=d.device)
         lengths = d.new_tensor(list(asked.values())).unsqueeze(1)
         losses, g = ctx.gradient(ctx.p[at] + lengths * d[at], at)
-        answers = zip(list(asked), losses.tolist(), _dot(g, d[at]).flatten().tolist(), strict=True)
+        answers = zip(list(asked), losses.tolist(), dot(g, d[at]).flatten().tolist(), strict=True)
         for row, f, along in answers:
             try:
                 asked[row] = searches[row].send((f, along))
@@ -161,29 +157,30 @@ RULES = (
         ),
         r"m \leftarrow \beta_1 m + (1-\beta_1)\,g,\quad "
         r"\new{h \leftarrow \beta_2 h + (1-\beta_2)\,\hat g^2 \text{ every } k \text{ steps}},\quad "
-        r"p \leftarrow p - \eta\,\new{\mathrm{clip}}\left(\frac{m}{\new{\rho B h}},\new{1}\right) - \eta\lambda p",
+        r"p \leftarrow p - \eta\,\new{\mathrm{clip}}\left(\frac{\new{m}}{\new{\rho B h}},\new{1}\right)"
+        r" - \eta\lambda p",
         "Divides by the curvature, estimated now and then, and takes no step larger than the rate.",
         "Liu, Li, Hall, Liang, Ma, 2305.14342",
         (M, Slot("h", 2)), ("rho", "beta1"),
         parent="adamw",
         change="It divides by the curvature, estimated on labels the network draws itself, and clips the result.",
         tags="second order, diagonal Hessian, Gauss-Newton, sign, clipping, language models",
-        gradients=1.1, decoupled=True, draws_labels=True,
+        gradients=lambda h: 1 + 1 / h["hess_interval"], draws_labels=True,
     ),
     Rule(
         "lbfgs", "L-BFGS", lbfgs,
         (rate(1.0, "Length of a step along the direction, or the first one that the line search tries; 1 is usual."),
-         _HISTORY_SIZE, _STRONG_WOLFE, CLIP),
-        r"s = \Delta p,\quad y = \Delta g,\quad p \leftarrow p - \eta\,\new{H}g,\quad "
+         _HISTORY_SIZE, _STRONG_WOLFE),  # no clipping: two gradients cut to one length tell no curvature
+        r"\new{s = \Delta p},\quad \new{y = \Delta g},\quad p \leftarrow p - \eta\,\new{H}g,\quad "
         r"\new{H = (I - \tfrac{s y^\top}{y^\top s})\,H\,(I - \tfrac{y s^\top}{y^\top s}) + \tfrac{s s^\top}{y^\top s}"
         r" \text{ for each remembered } (s, y)}",
         "Reads the curvature off its last few steps, and goes where a bowl of that shape has its bottom.",
         "Liu, Nocedal (1989)",
         (Slot("g"), Slot("step"), Slot("changes", shape=_pairs), Slot("steps", shape=_pairs)),
-        ("history_size", "strong_wolfe"), scales_by_rate=False,
+        ("history_size", "strong_wolfe"), returns="step",
         parent="sgd",
         change="The gradient is multiplied by an inverse Hessian made of the last steps and what they did to it.",
         tags="second order, quasi-Newton, BFGS, line search, Wolfe conditions, full batch, limited memory",
-        full_batch=True,
+        full_batch=True, gradients=lambda h: 1 + h["strong_wolfe"], more_gradients="strong_wolfe",
     ),
 )  # fmt: skip

@@ -19,16 +19,18 @@ def adafactor(ctx: Context, s: Named, age: Named, h: Named) -> Update:
 
     Followed: `torch.optim.Adafactor`. There eps1 is the least mean(row) and the least sqrt(v); the paper adds it to
     g^2. There lr bounds the relative step, in the paper 0.01 does. Its eps1 of None is, in single precision, ours.
-    Vectors keep all of v. Weight decay is beside the gradient, `lr weight_decay p`.
+    Vectors keep all of v; a kernel of more axes is, as there, a stack of matrices, those of its last two axes. Weight
+    decay is beside the gradient, `lr weight_decay p`.
     """
     means = torch.lerp(s.means, _means(ctx.layout, ctx.g * ctx.g), age.means**h.beta2_decay)
     root = torch.maximum(_unfactored(ctx.layout, means, h.eps1), h.eps1 * h.eps1).sqrt()
     u = ctx.g / root
     size = torch.minimum(h.lr, 1 / age.means.sqrt()) * torch.maximum(of_tensors(ctx.layout, rms, ctx.p), h.eps2)
     step = size * u / (of_tensors(ctx.layout, rms, u) / h.d).clamp(min=1)
+    decay = h.lr * h.weight_decay
     if h.uses("weight_decay"):
-        step = torch.addcmul(step, h.lr * h.weight_decay, ctx.p)
-    return step, {"means": means}, {"root_v": root}
+        step = torch.addcmul(step, decay, ctx.p)
+    return step, {"means": means}, {"root_v": root, "decay": decay}
 
 
 def _means(layout: Layout, table: Tensor) -> Tensor:
@@ -85,14 +87,14 @@ RULES = (
         "adafactor", "Adafactor", adafactor,
         (rate(0.01, "The largest step, as a share of the size of the weights; 0.01 is usual."),
          _BETA2_DECAY, _EPS1, _EPS2, _D, weight_decay(0.0, BESIDE), CLIP),
-        r"\new{v_{ij} = \frac{r_i\,c_j}{\mathrm{mean}(r)}},\quad u = \frac{g}{\sqrt{v}},\quad "
+        r"\new{v_{ij} = \frac{r_i\,c_j}{\mathrm{mean}(r)}},\quad \new{u} = \frac{g}{\new{\sqrt{v}}},\quad "
         r"p \leftarrow p - \new{\min\left(\eta, \tfrac{1}{\sqrt{t}}\right) \max(\epsilon_2, \mathrm{rms}(p))}\,"
         r"\frac{u}{\new{\max(1, \mathrm{rms}(u)/d)}}",
         "Keeps v of a matrix as one number a row and one a column, and steps by a share of the weights.",
         "Shazeer, Stern, 1804.04235",
         # Means over rows and over columns: no table of v that a chart could compare with others.
         (Slot("means", 2, shape=lambda layout: (sum(math.prod(shape) for shape in _kept(layout)),), shown=False),),
-        ("beta2_decay", "d"), scales_by_rate=False, decoupled=True,
+        ("beta2_decay", "d"), returns="step",
         parent="rmsprop", change="v is kept as its rows' and columns' means, and steps are relative to the weights.",
         tags="factored, memory, relative step, update clipping",
     ),

@@ -20,6 +20,7 @@ from core.optimizers.base import (
     ema,
     eps,
     norm,
+    of_tensors,
     rate,
     weight_decay,
 )
@@ -29,7 +30,8 @@ from core.spec import Hyper, Layout
 def lars(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     """LARS: `m <- mu m + trust (g + weight_decay p); p <- p - lr m`, for each weight matrix by itself
 
-    `trust = trust_coefficient |p| / (|g| + weight_decay |p|)`, 1 where that is 0 or 0/0. You et al., 1708.03888.
+    `trust = trust_coefficient |p| / (|g| + weight_decay |p|)`, 1 where that is 0 or 0/0. You et al., 1708.03888. A
+    kernel of more axes is one matrix: its norms are those of all its numbers.
 
     Biases and gains are left to plain momentum without decay, as in `pytorch_optimizer.LARS`, TensorFlow's skip list
     and MLPerf; the paper does not speak of them. Followed too: the learning rate stands outside of m, as in
@@ -37,18 +39,20 @@ def lars(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     Default rate: 1, at which a matrix moves by a thousandth of its size; 0.001, the class's own, would be a millionth.
     """
 
-    def trusted(g: Tensor, p: Tensor) -> Tensor:
-        trust = _ratio(h.trust_coefficient * norm(p), norm(g) + h.weight_decay * norm(p))
-        return trust * torch.addcmul(g, h.weight_decay, p)
+    def trust(g: Tensor, p: Tensor) -> Tensor:
+        return _ratio(h.trust_coefficient * norm(p), norm(g) + h.weight_decay * norm(p))
 
-    m = torch.addcmul(_on_matrices(ctx, trusted, ctx.g), h.momentum, s.m)
-    return m, {"m": m}, {}
+    l2 = _of_matrices(ctx.layout, lambda g: h.weight_decay, 0, ctx.g)
+    pushed = _of_matrices(ctx.layout, trust, 1, ctx.g, ctx.p) * torch.addcmul(ctx.g, l2, ctx.p)
+    m = torch.addcmul(pushed, h.momentum, s.m)
+    return m, {"m": m}, {"l2": l2}
 
 
 def lamb(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     """LAMB: `u = m / (sqrt(v) + eps) + weight_decay p; p <- p - lr trust u`, for each weight matrix by itself
 
-    with Adam's m and v, and `trust = |p| / (|u| + eps)`, 1 where |p| or |u| is 0. You et al., 1904.00962.
+    with Adam's m and v, and `trust = |p| / (|u| + eps)`, 1 where |p| or |u| is 0. You et al., 1904.00962. A kernel of
+    more axes is one matrix: its norms are those of all its numbers.
 
     Followed: the authors' own code for ALBERT, and version 3 of the paper, where m and v are not corrected for their
     bias; version 5 corrects them, which without weight decay is a factor that the trust ratio takes out again. The
@@ -58,12 +62,14 @@ def lamb(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     m, v = ema(s.m, ctx.g, h.beta1), ema(s.v, ctx.g * ctx.g, h.beta2)
     root = v.sqrt()
 
-    def trusted(u: Tensor, p: Tensor) -> Tensor:
-        u = torch.addcmul(u, h.weight_decay, p) if h.uses("weight_decay") else u
+    def trust(u: Tensor, p: Tensor) -> Tensor:
         size = norm(u)
-        return _ratio(norm(p) * (size > 0), size + h.eps) * u
+        return _ratio(norm(p) * (size > 0), size + h.eps)
 
-    return _on_matrices(ctx, trusted, m / (root + h.eps)), {"m": m, "v": v}, {"root_v": root}
+    decay = _of_matrices(ctx.layout, lambda g: h.weight_decay, 0, ctx.g)
+    u = torch.addcmul(m / (root + h.eps), decay, ctx.p)
+    trusted = _of_matrices(ctx.layout, trust, 1, u, ctx.p)
+    return trusted * u, {"m": m, "v": v}, {"root_v": root, "decay": trusted * decay}
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:
@@ -71,13 +77,16 @@ def _ratio(above: Tensor, below: Tensor) -> Tensor:
     return torch.where((above > 0) & (below > 0), above / below, 1.0)
 
 
-def _on_matrices(ctx: Context, change: Callable[[Tensor, Tensor], Tensor], table: Tensor) -> Tensor:
-    """`change(piece, weights)` of each weight matrix, `[R, n]` both; biases and gains stay as they are."""
-    layout: Layout = ctx.layout
-    pieces = zip(layout.shapes, table.split(layout.sizes, dim=1), ctx.p.split(layout.sizes, dim=1), strict=True)
-    return torch.cat(
-        [piece if layout.role(name) == "vector" else change(piece, p) for (name, _), piece, p in pieces], dim=1
-    )
+def _of_matrices(layout: Layout, measure: Callable[..., Tensor], otherwise: float, *tables: Tensor) -> Tensor:
+    """`of_tensors` for each weight matrix or kernel; `otherwise` for biases and gains: `[R, P]`."""
+    names = iter(name for name, _ in layout.shapes)
+
+    def measured(*pieces: Tensor) -> Tensor:
+        if layout.role(next(names)) == "vector":
+            return pieces[0].new_full((len(pieces[0]), 1), otherwise)
+        return measure(*pieces)
+
+    return of_tensors(layout, measured, *tables)
 
 
 _TRUST = Hyper(
@@ -90,7 +99,7 @@ RULES = (
     Rule(
         "lars", "LARS", lars, (rate(1.0), _TRUST, MU, weight_decay(0.0, _LAYERWISE), CLIP),
         r"m \leftarrow \mu m + \new{\kappa\,\frac{\lVert p\rVert}{\lVert g\rVert + \lambda\lVert p\rVert}}\,"
-        r"(g + \lambda p),\quad p \leftarrow p - \eta\,m",
+        r"(g \new{{}+ \lambda p}),\quad p \leftarrow p - \eta\,m",
         "Momentum in which every layer moves by the same share of its own size.",
         "You, Gitman, Ginsburg, 1708.03888", (M,), ("trust_coefficient", "momentum"),
         parent="momentum", change="Each matrix's gradient is made as long as a set share of the matrix itself.",
@@ -99,11 +108,12 @@ RULES = (
     Rule(
         "lamb", "LAMB", lamb, (rate(0.001), *BETAS, eps(1e-6), weight_decay(0.0, _LAYERWISE), CLIP),
         r"m \leftarrow \beta_1 m + (1-\beta_1)\,g,\quad v \leftarrow \beta_2 v + (1-\beta_2)\,g^2,\quad "
-        r"u = \frac{m}{\sqrt{v} + \epsilon} + \lambda p,\quad "
-        r"p \leftarrow p - \eta\,\new{\frac{\lVert p\rVert}{\lVert u\rVert + \epsilon}}\,u",
+        r"\new{u} = \frac{\new{m}}{\sqrt{\new{v}} + \epsilon} + \lambda p,\quad "
+        r"p \leftarrow p - \eta\,\new{\frac{\lVert p\rVert}{\lVert u\rVert + \epsilon}\,u}",
         "Adam in which every layer moves by the same share of its own size.",
         "You et al., 1904.00962", (M, V), ("beta1", "beta2"),
-        parent="adamw", change="Each matrix's step is made as long as the matrix itself, times the learning rate.",
+        parent="adamw",
+        change="Each matrix's step is made as long as the matrix itself, times the rate; m and v keep their bias.",
         tags="layer-wise adaptive moments, trust ratio, large batch, BERT",
     ),
 )  # fmt: skip

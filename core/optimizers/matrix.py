@@ -28,6 +28,7 @@ from core.optimizers.base import (
     decayed,
     ema,
     eps,
+    power,
     rate,
     weight_decay,
 )
@@ -50,7 +51,7 @@ def muon(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     layout: Layout = ctx.layout
     tables = (table.split(layout.sizes, dim=1) for table in (ctx.g, ctx.p, s.m))
     squares = iter(s.v.split(_by_adamw(layout), dim=1))
-    steps, means, new_squares = [], [], []
+    steps, means, new_squares, shares = [], [], [], []
     for (name, shape), g, p, m in zip(layout.shapes, *tables, strict=True):
         part: Any = SimpleNamespace(g=g, p=p)
         if _by_muon(layout, name):
@@ -58,14 +59,17 @@ def muon(ctx: Context, s: Named, age: Named, h: Named) -> Update:
             ahead = ema(mean, g, h.momentum).reshape(len(g), shape[0], -1)
             longer = math.sqrt(max(1.0, ahead.shape[1] / ahead.shape[2]))
             step = beside(longer * _orthogonal(ahead).flatten(1), part, h)
+            share = h.weight_decay
         else:
             step, slots, _ = adamw(part, SimpleNamespace(m=m, v=next(squares)), age, h)
-            step, mean = h.adamw_ratio * step, slots["m"]
+            step, mean, share = h.adamw_ratio * step, slots["m"], h.adamw_ratio * h.weight_decay
             new_squares.append(slots["v"])
         steps.append(step)
         means.append(mean)
+        shares.append(share.expand_as(step))
     v = torch.cat(new_squares, dim=1) if new_squares else s.v
-    return torch.cat(steps, dim=1), {"m": torch.cat(means, dim=1), "v": v}, {}
+    slots = {"m": torch.cat(means, dim=1), "v": v}
+    return torch.cat(steps, dim=1), slots, {"decay": torch.cat(shares, dim=1)}
 
 
 def _orthogonal(matrix: Tensor) -> Tensor:
@@ -102,8 +106,9 @@ def shampoo(ctx: Context, s: Named, age: Named, h: Named) -> Update:
 
     Followed: `pytorch_optimizer.Shampoo`, without its momentum (which averages gradients with what was preconditioned
     already). The roots are taken anew at each of the first 50 steps, and only then once in `precondition_frequency`:
-    there they are 0 until they are first taken, and roots of a few gradients blow up all that is new. Defaults: rate
-    and eps of its forerunner, `torch_optimizer` (0.1, 1e-4), and SOAP's frequency, 10, which can be watched live.
+    there they are 0 until they are first taken, and roots of a few gradients blow up all that is new. They are taken
+    in double precision; a run of which not even that has an eigenbasis ends there, alone. Defaults: rate and eps of
+    its forerunner, `torch_optimizer` (0.1, 1e-4), and SOAP's frequency, 10, which can be watched live.
     """
     layout = ctx.layout
     # A branch on a tensor: where no run's roots are due there is nothing to take. It changes no number.
@@ -117,8 +122,8 @@ def shampoo(ctx: Context, s: Named, age: Named, h: Named) -> Update:
             total, root = next(memories)
             total = total + _gram(g, axis)
             if len(due):
-                power = -1 / (2 * (g.dim() - 1))
-                root = root.index_copy(0, due, _power(total[due], h.matrix_eps[due], power))
+                exponent = -1 / (2 * (g.dim() - 1))
+                root = root.index_copy(0, due, _raised(total[due], h.matrix_eps[due], exponent))
             step = _along(step, axis, root)
             totals.append(total)
             roots.append(root)
@@ -132,8 +137,8 @@ def soap(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     `m <- b1 m + (1 - b1) g; v <- b2 v + (1 - b2) g'^2; p <- p - lr Q_L [m' / (sqrt(v) + eps)] Q_R^T`, with Adam's
     corrections of bias outside of the division; then `p <- p - lr weight_decay p; L <- b2 L + (1 - b2) g g^T`, R
     likewise, and every `precondition_frequency` steps one power iteration, `Q <- qr(L Q)`, its columns in the order of
-    their eigenvalues and v with them. The first step moves nothing: its gradient makes the first eigenbases. Biases
-    and gains go by Adam.
+    their eigenvalues and v with them. The first step moves nothing: its gradient makes the first eigenbases. A kernel
+    of more axes has a matrix for each, as in Shampoo; biases and gains go by Adam.
 
     Followed, defaults too: `pytorch_optimizer.SOAP`, which is the authors' first code, but for the QR decomposition,
     which they take in float32 and this in the table's own precision. m is kept unturned, which is the same.
@@ -143,12 +148,12 @@ def soap(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     m = ema(s.m, ctx.g, torch.where(first, 1.0, h.beta1))
     turned = _turned(layout, s.Q, ctx.g)
     v = ema(s.v, turned * turned, torch.where(first, 1.0, h.beta2))
-    # Two columns of one tensor: a power of numbers without a gap would depend on how many there are (core/chunk.py).
-    seen_m, seen_v = torch.cat([torch.minimum(age.m, passed), torch.minimum(age.v, passed)], dim=1).split(1, dim=1)
-    corrected = (1 - h.beta2**seen_v).sqrt() / (1 - h.beta1**seen_m)
+    seen_m, seen_v = torch.minimum(age.m, passed), torch.minimum(age.v, passed)
+    corrected = (1 - power(h.beta2, seen_v)).sqrt() / (1 - power(h.beta1, seen_m))
     root = v.sqrt()
     step = h.lr * corrected * _turned(layout, s.Q, _turned(layout, s.Q, m) / (root + h.eps), back=True)
-    step = torch.where(first, 0.0, step + h.lr * h.weight_decay * (ctx.p - step))
+    decay = torch.where(first, 0.0, h.lr * h.weight_decay)
+    step = torch.where(first, 0.0, step + decay * (ctx.p - step))
 
     gg, q = s.GG, s.Q
     if sides:
@@ -160,7 +165,7 @@ def soap(ctx: Context, s: Named, age: Named, h: Named) -> Update:
         if len(rows := _rows(~first & (passed % h.precondition_frequency.round() == 0))):
             bases, ordered = _refined(layout, gg[rows], q[rows], v[rows])
             q, v = q.index_copy(0, rows, bases), v.index_copy(0, rows, ordered)
-    return step, {"m": m, "v": v, "GG": gg, "Q": q}, {"root_v": root}
+    return step, {"m": m, "v": v, "GG": gg, "Q": q}, {"root_v": root, "decay": decay}
 
 
 def _turned(layout: Layout, bases: Tensor, table: Tensor, *, back: bool = False) -> Tensor:
@@ -197,19 +202,34 @@ def _ordered(tensor: Tensor, axis: int, order: Tensor) -> Tensor:
     return torch.take_along_dim(tensor, order.view(shape), axis)
 
 
-def _power(gram: Tensor, eps: Tensor, power: float) -> Tensor:
-    """`(gram + eps I)^power` of symmetric matrices, `[R, n, n]`, `eps [R, 1]`."""
+def _raised(gram: Tensor, eps: Tensor, exponent: float) -> Tensor:
+    """`(gram + eps I)^exponent` of symmetric matrices, `[R, n, n]`, `eps [R, 1]`."""
     values, vectors = _eigh(gram)
-    # As in core/chunk.py: a power of numbers without a gap between them depends on how many there are.
-    apart = torch.stack([values.clamp(min=0) + eps] * 2, dim=2)[:, :, 0]
-    return (vectors * apart.pow(power).unsqueeze(1)) @ vectors.mT
+    return (vectors * power(values.clamp(min=0) + eps, exponent).unsqueeze(1)) @ vectors.mT
 
 
 def _eigh(gram: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, rising, and eigenvectors; NaN of a run that has diverged, for which torch would raise."""
+    """Eigenvalues `[R, n]`, rising, and eigenvectors `[R, n, n]`, found in double precision.
+
+    In single precision torch's solver gives up on some matrices of a few hundred rows, and raises for all runs. Where a
+    run has diverged, or its matrix is beyond double precision too, the eigenvectors are NaN, which ends that run alone.
+    """
     finite = torch.isfinite(gram).all(2).all(1).view(-1, 1, 1)
-    values, vectors = torch.linalg.eigh(torch.where(finite, gram, 0.0))
-    return values, torch.where(finite, vectors, math.nan)
+    found = torch.where(finite, gram, 0.0).double()
+    try:
+        values, vectors = torch.linalg.eigh(found)
+    except torch.linalg.LinAlgError:
+        values, vectors = map(torch.cat, zip(*map(_eigh_or_nan, found.split(1)), strict=True))
+    return values.to(gram), torch.where(finite, vectors, math.nan).to(gram)
+
+
+def _eigh_or_nan(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """Of one matrix, `[1, n, n]`."""
+    try:
+        values, vectors = torch.linalg.eigh(gram)
+    except torch.linalg.LinAlgError:
+        values, vectors = torch.full_like(gram[:, 0], math.nan), torch.full_like(gram, math.nan)
+    return values, vectors
 
 
 def _gram(tensor: Tensor, axis: int) -> Tensor:
@@ -287,12 +307,12 @@ RULES = (
         (rate(0.02, "How far one step goes: the hidden matrices' largest change along any direction."), _RATIO,
          decay("momentum", "Momentum μ", 0.95, "Share of m that is kept at each step; 0.95 is usual."),
          *BETAS, eps(1e-8), weight_decay(0.1, BESIDE), CLIP),
-        r"m \leftarrow \mu m + (1-\mu)\,g,\quad \new{(1-\mu)\,g + \mu m = U \Sigma V^\top},\quad "
+        r"m \leftarrow \mu m + \new{(1-\mu)}\,g,\quad \new{(1-\mu)\,g + \mu m = U \Sigma V^\top},\quad "
         r"p \leftarrow p - \eta\,\Bigl(\new{\sqrt{\max(1, \tfrac{\mathrm{rows}}{\mathrm{columns}})}\;U V^\top}"
-        r" + \lambda p\Bigr)",
+        r" \new{{}+ \lambda p}\Bigr)",
         "Momentum whose step is the same size along every direction of a hidden matrix.",
         "Jordan et al. (2024), kellerjordan.github.io/posts/muon",
-        (M, Slot("v", 2, shape=lambda layout: (sum(_by_adamw(layout)),))), ("momentum", "adamw_ratio"), decoupled=True,
+        (M, Slot("v", 2, shape=lambda layout: (sum(_by_adamw(layout)),))), ("momentum", "adamw_ratio"),
         parent="momentum", change="It orthogonalises the whole matrix of m: all its singular values become about 1.",
         tags="orthogonal, Newton-Schulz, spectral norm, AdamW, hidden layers, nanoGPT speedrun",
     ),
@@ -311,14 +331,15 @@ RULES = (
     Rule(
         "soap", "SOAP", soap,
         (rate(0.003), _MEAN, _SQUARE, _frequency("eigenbases"), eps(1e-8), weight_decay(0.01, BESIDE), CLIP),
-        r"\new{L \leftarrow \beta_2 L + (1-\beta_2)\,g g^\top = Q_L \Lambda Q_L^\top},\quad "
-        r"m \leftarrow \beta_1 m + (1-\beta_1)\,g,\quad "
+        r"L \leftarrow \new{\beta_2} L + \new{(1-\beta_2)}\,g g^\top \new{{}= Q_L \Lambda Q_L^\top},\quad "
+        r"R \leftarrow \new{\beta_2} R + \new{(1-\beta_2)}\,g^\top g \new{{}= Q_R \Lambda' Q_R^\top},\quad "
+        r"\new{m \leftarrow \beta_1 m + (1-\beta_1)\,g},\quad "
         r"\new{v \leftarrow \beta_2 v + (1-\beta_2)\,(Q_L^\top g\,Q_R)^2},\quad "
-        r"p \leftarrow p - \eta\,Q_L\,\new{\frac{Q_L^\top \hat m\,Q_R}{\sqrt{\hat v} + \epsilon}}\,Q_R^\top"
-        r" - \eta\lambda p",
+        r"p \leftarrow p - \eta\,\new{Q_L\,\frac{Q_L^\top m\,Q_R/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon}"
+        r"\,Q_R^\top - \eta\lambda p}",
         "Adam run along the directions that Shampoo finds.", "Vyas et al., 2409.11321",
         (M, V, Slot("GG", shape=_squared(2)), Slot("Q", shape=_squared(2))),
-        ("beta2", "precondition_frequency"), scales_by_rate=False, decoupled=True,
+        ("beta2", "precondition_frequency"), returns="step",
         parent="shampoo", change="Shampoo's matrices only give the axes; along these it is Adam that sets the steps.",
         tags="second order, preconditioner, eigenbasis, rotation, Kronecker",
     ),

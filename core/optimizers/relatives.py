@@ -43,7 +43,8 @@ def adabelief(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     v = ema(s.v, surprise * surprise, h.beta2) + h.eps
     m_hat = m / (1 - h.beta1**age.m)
     root = (v / (1 - h.beta2**age.v)).sqrt()
-    return beside(m_hat / (root + h.eps), ctx, h), {"m": m, "v": v}, {"m_hat": m_hat, "root_v_hat": root}
+    trace = {"m_hat": m_hat, "root_v_hat": root, "decay": h.weight_decay}
+    return beside(m_hat / (root + h.eps), ctx, h), {"m": m, "v": v}, trace
 
 
 def stableadamw(ctx: Context, s: Named, age: Named, h: Named) -> Update:
@@ -54,7 +55,7 @@ def stableadamw(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     """
     update, slots, trace = adam_on(ctx.g, s, age, h)
     excess = of_tensors(ctx.layout, rms, ctx.g / torch.maximum(trace["root_v_hat"], h.eps)).clamp(min=1)
-    return beside(update, ctx, h) / excess, slots, trace
+    return beside(update, ctx, h) / excess, slots, trace | {"decay": h.weight_decay / excess}
 
 
 def adan(ctx: Context, s: Named, age: Named, h: Named) -> Update:
@@ -71,8 +72,9 @@ def adan(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     m_hat = m / (1 - h.beta1**age.m)
     root = (v / (1 - h.beta3**age.v)).sqrt()
     update = torch.addcmul(m_hat, h.beta2 / (1 - h.beta2**age.d), d) / (root + h.eps)
-    step = h.lr / (1 + h.lr * h.weight_decay) * beside(update, ctx, h)
-    return step, {"m": m, "d": d, "v": v, "last": ctx.g}, {"m_hat": m_hat, "root_v_hat": root}
+    lr = h.lr / (1 + h.lr * h.weight_decay)
+    trace = {"m_hat": m_hat, "root_v_hat": root, "decay": lr * h.weight_decay}
+    return lr * beside(update, ctx, h), {"m": m, "d": d, "v": v, "last": ctx.g}, trace
 
 
 def ademamix(ctx: Context, s: Named, age: Named, h: Named) -> Update:
@@ -87,7 +89,8 @@ def ademamix(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     m_hat = m / (1 - h.beta1**age.m)
     root = (v / (1 - h.beta2**age.v)).sqrt()
     update = torch.addcmul(m_hat, alpha, slow) / (root + h.eps)
-    return beside(update, ctx, h), {"m": m, "v": v, "slow": slow}, {"m_hat": m_hat, "root_v_hat": root}
+    trace = {"m_hat": m_hat, "root_v_hat": root, "decay": h.weight_decay}
+    return beside(update, ctx, h), {"m": m, "v": v, "slow": slow}, trace
 
 
 def _warmed_up(h: Named, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,9 +120,10 @@ def spam(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     warm = 1 - 0.99 * (1 + (math.pi * ((since + 1) / (h.warmup_epoch + 1)).clamp(max=1)).cos()) / 2
     rate = h.lr * torch.where(age.v < h.update_proj_gap, 1, warm)
     step = rate * (1 - h.beta2**age.v).sqrt() / (1 - h.beta1**age.m) * m / (root + h.eps)
+    decay = h.lr * h.weight_decay
     if h.uses("weight_decay"):
-        step = torch.addcmul(step, h.lr * h.weight_decay, ctx.p - step)
-    return step, {"m": m, "v": v}, {"root_v": root}
+        step = torch.addcmul(step, decay, ctx.p - step)
+    return step, {"m": m, "v": v}, {"root_v": root, "decay": decay}
 
 
 _BELIEF_EPS = replace(
@@ -162,33 +166,34 @@ _DECAY = weight_decay(0.0, BESIDE)
 RULES = (
     Rule(
         "adabelief", "AdaBelief", adabelief, (rate(0.001), *BETAS, _BELIEF_EPS, _DECAY, CLIP),
-        r"m \leftarrow \beta_1 m + (1-\beta_1)\,g,\quad v \leftarrow \beta_2 v + (1-\beta_2)\new{(g-m)^2} + \epsilon,"
-        r"\quad p \leftarrow p - \eta\,\frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon}",
+        r"m \leftarrow \beta_1 m + (1-\beta_1)\,g,\quad v \leftarrow \beta_2 v + (1-\beta_2)\,\new{(g-m)^2 + \epsilon},"
+        r"\quad p \leftarrow p - \eta\,\frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon} - \eta\lambda p",
         "Adam that steps far where the gradient is what m foretold, and little where it is not.",
-        "Zhuang et al., 2010.07468", (M, V), ("beta1", "beta2"), decoupled=True,
+        "Zhuang et al., 2010.07468", (M, V), ("beta1", "beta2"),
         parent="adamw", change="v is the mean square of what m did not foretell, not of the whole gradient.",
         tags="variance, belief, prediction",
     ),
     Rule(
         "stableadamw", "StableAdamW", stableadamw,
         (rate(0.001), BETAS[0], replace(BETAS[1], default=0.99), eps(1e-8), weight_decay(0.01, BESIDE), CLIP),
-        r"u = \frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon},\quad "
+        r"\new{u} = \frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon},\quad "
         r"p \leftarrow p - \frac{\eta}{\new{\max\left(1, \mathrm{rms}\left(g/\sqrt{v/(1-\beta_2^t)}\right)\right)}}"
         r"\,(u + \lambda p)",
         "AdamW that slows a tensor down while its gradients are larger than v expects.",
-        "Wortsman et al., 2304.13013", (M, V), ("beta1", "beta2"), decoupled=True,
+        "Wortsman et al., 2304.13013", (M, V), ("beta1", "beta2"),
         parent="adamw", change="Each tensor's rate is divided by how far its gradient exceeds what v expects.",
         tags="update clipping, spikes, stability",
     ),
     Rule(
         "adan", "Adan", adan, (rate(0.001), *_ADAN_BETAS, eps(1e-8), _DECAY, CLIP),
+        r"m \leftarrow \beta_1 m + (1-\beta_1)\,g,\quad "
         r"\new{d \leftarrow \beta_2 d + (1-\beta_2)(g - g_{t-1})},\quad "
-        r"v \leftarrow \beta_3 v + (1-\beta_3)\,(g + \new{\beta_2 (g - g_{t-1})})^2,\quad "
-        r"p \leftarrow \frac{1}{1 + \eta\lambda}\left(p - \eta\,\frac{m/(1-\beta_1^t) + \new{\beta_2\,d/(1-\beta_2^t)}}"
-        r"{\sqrt{v/(1-\beta_3^t)} + \epsilon}\right)",
+        r"v \leftarrow \new{\beta_3} v + \new{(1-\beta_3)}\,(g + \new{\beta_2 (g - g_{t-1})})^2,\quad "
+        r"p \leftarrow \new{\frac{1}{1 + \eta\lambda}}\left(p - \eta\,"
+        r"\frac{m/(1-\beta_1^t) + \new{\beta_2\,d/(1-\beta_2^t)}}{\sqrt{v/(1-\beta_3^t)} + \epsilon}\right)",
         "Adam that also remembers how the gradient changes, and steps to where it is heading.",
         "Xie et al., 2208.06677",
-        (M, Slot("d", 1), V, Slot("last", 1)), ("beta1", "beta2"), scales_by_rate=False, decoupled=True,
+        (M, Slot("d", 1), V, Slot("last", 1)), ("beta1", "beta2"), returns="step",
         parent="adamw", change="A mean of the gradient's changes is added: it looks ahead as Nesterov's momentum does.",
         tags="nesterov, look ahead, gradient difference",
     ),
@@ -198,7 +203,7 @@ RULES = (
         r"\new{n \leftarrow \beta_3 n + (1-\beta_3)\,g},\quad p \leftarrow p - \eta\,"
         r"\frac{m/(1-\beta_1^t) + \new{\alpha\,n}}{\sqrt{v/(1-\beta_2^t)} + \epsilon} - \eta\lambda p",
         "AdamW with a second mean that remembers gradients for thousands of steps.",
-        "Pagliardini, Ablin, Grangier, 2409.03137", (M, V, Slot("slow", 1)), ("alpha", "beta3"), decoupled=True,
+        "Pagliardini, Ablin, Grangier, 2409.03137", (M, V, Slot("slow", 1)), ("alpha", "beta3"),
         parent="adamw", change="A second, far slower mean of the gradient is added to m.",
         tags="old gradients, two momenta, mixture",
     ),
@@ -209,7 +214,7 @@ RULES = (
         r"\new{g \leftarrow \mathrm{sign}(g) \min\left(|g|, \sqrt{\theta v}\right)},\quad "
         r"p \leftarrow p - \new{w_t}\,\eta\,\frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon} - \eta\lambda p",
         "Adam that cuts single spikes, and forgets what they did to its memory.", "Huang et al., 2501.06842",
-        (M, V), ("threshold", "update_proj_gap"), scales_by_rate=False, decoupled=True,
+        (M, V), ("threshold", "update_proj_gap"), returns="step",
         parent="adamw", change="Spikes are cut weight by weight, and both memories are cleared at intervals.",
         tags="spikes, momentum reset, clipping",
     ),

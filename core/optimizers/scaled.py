@@ -130,7 +130,7 @@ RULES = (
         (rate(0.01), _ALPHA, decay("momentum", "μ", 0.0, "Momentum on top of the scaled gradient; 0 is usual."),
          _CENTERED, eps(1e-8), COUPLED, CLIP),
         r"v \leftarrow \new{\alpha} v + \new{(1-\alpha)}\,g^2,\quad "
-        r"m \leftarrow \mu m + \frac{g}{\sqrt{v} + \epsilon},\quad p \leftarrow p - \eta\,m",
+        r"\new{m \leftarrow \mu m + {}} \frac{g}{\sqrt{v} + \epsilon},\quad p \leftarrow p - \eta\,\new{m}",
         "Divides by the size of recent gradients.", "Hinton (2012), Graves 1308.0850",
         # m is a velocity, not a mean of gradients, and the mean divides only where `centered` is on.
         (V, Slot("m", 1, shown=False, needed_for="momentum"), Slot("mean", 1, shown=False, needed_for="centered")),
@@ -155,11 +155,11 @@ RULES = (
               "schedule changes nothing."),
          _ETAMINUS, _ETAPLUS, _SMALLEST, _LARGEST, CLIP),
         r"\new{d \leftarrow \begin{cases} \eta_+\,d & g\text{ kept its sign} \\ \eta_-\,d & g\text{ changed it}"
-        r"\end{cases}},\quad d_0 = \eta,\quad p \leftarrow p - \new{d\;\mathrm{sign}(g)}",
+        r"\end{cases}},\quad \new{d_0 = \eta},\quad p \leftarrow p - \new{d\;\mathrm{sign}(g)}",
         "Only signs count: a step grows while its sign stays, and halves when it turns. Made for full batches.",
         "Riedmiller, Braun (1993)",
         # The last signs are a memory of the gradient, but not of its mean; the sizes are steps, not gradients.
-        (Slot("sign", 1, shown=False), Slot("size", reset="lr")), ("etaminus", "etaplus"), scales_by_rate=False,
+        (Slot("sign", 1, shown=False), Slot("size", reset="lr")), ("etaminus", "etaplus"), returns="step",
         parent="sgd", change="Every weight has a step size of its own, which follows the signs of its gradients.",
         tags="sign, full batch, resilient propagation, no learning rate",
     ),

@@ -24,7 +24,7 @@ def signsgd(ctx: Context, s: Named, age: Named, h: Named) -> Update:
 
     Weight decay, which the paper has none of, stands beside the sign, as in `pytorch_optimizer.SignSGD`.
     """
-    return beside(ctx.g.sign(), ctx, h), {}, {}
+    return beside(ctx.g.sign(), ctx, h), {}, {"decay": h.weight_decay}
 
 
 def signum(ctx: Context, s: Named, age: Named, h: Named) -> Update:
@@ -33,7 +33,7 @@ def signum(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     m starts at 0 and needs no correction: a factor has no effect on its sign.
     """
     m = ema(s.m, ctx.g, h.momentum)
-    return beside(m.sign(), ctx, h), {"m": m}, {}
+    return beside(m.sign(), ctx, h), {"m": m}, {"decay": h.weight_decay}
 
 
 def lion(ctx: Context, s: Named, age: Named, h: Named) -> Update:
@@ -42,7 +42,7 @@ def lion(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     Chen et al., 2302.06675. Followed, defaults too: the authors' code (google/automl), whose weight decay is 0.
     """
     c = ema(s.m, ctx.g, h.beta1)
-    return beside(c.sign(), ctx, h), {"m": ema(s.m, ctx.g, h.beta2)}, {}
+    return beside(c.sign(), ctx, h), {"m": ema(s.m, ctx.g, h.beta2)}, {"decay": h.weight_decay}
 
 
 _RATE = rate(0.001, "How far every single weight moves in one step. Take 3 to 10 times less than for Adam.")
@@ -55,9 +55,9 @@ _MEMORY = decay("beta2", "β₂", 0.99, "Memory of the gradient's mean m: 0.99 f
 RULES = (
     Rule(
         "signsgd", "signSGD", signsgd, (_RATE, _DECAY, CLIP),
-        r"p \leftarrow p - \eta\,(\new{\operatorname{sign}(g)} + \lambda p)",
+        r"p \leftarrow p - \eta\,(\new{\operatorname{sign}(g) + \lambda p})",
         "Every weight moves by the same amount, whichever way its gradient points.",
-        "Bernstein, Wang, Azizzadenesheli, Anandkumar, 1802.04434", decoupled=True,
+        "Bernstein, Wang, Azizzadenesheli, Anandkumar, 1802.04434",
         parent="sgd", change="Only the sign of each gradient counts: one bit a weight, and no size.",
         tags="sign descent, one bit, compression, scale invariant",
     ),
@@ -66,7 +66,7 @@ RULES = (
         r"\new{m \leftarrow \mu m + (1-\mu)\,g},\quad "
         r"p \leftarrow p - \eta\,(\operatorname{sign}(\new{m}) + \lambda p)",
         "Every weight moves by the same amount, whichever way its recent gradients point on average.",
-        "Bernstein, Wang, Azizzadenesheli, Anandkumar, 1802.04434", (M,), ("momentum",), decoupled=True,
+        "Bernstein, Wang, Azizzadenesheli, Anandkumar, 1802.04434", (M,), ("momentum",),
         parent="signsgd", change="The sign is that of a mean of recent gradients, so that noise flips it less often.",
         tags="sign descent, momentum, compression, scale invariant",
     ),
@@ -77,7 +77,7 @@ RULES = (
         r"p \leftarrow p - \eta\,(\operatorname{sign}(\new{\beta_1 m + (1-\beta_1)\,g}) + \lambda p),\quad "
         r"m \leftarrow \new{\beta_2} m + (1-\new{\beta_2})\,g",
         "Signs of a mean in which the newest gradient counts for more than in the memory that is kept.",
-        "Chen et al., 2302.06675", (M,), ("beta1", "beta2"), decoupled=True,
+        "Chen et al., 2302.06675", (M,), ("beta1", "beta2"),
         parent="signum", change="Two memories of one mean: a long one is kept, and the newest gradient weighs more.",
         tags="evolved sign momentum, symbolic discovery, scale invariant",
     ),

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from core.optimizers.base import (
+    CLIP,
     Context,
     Named,
     Rule,
@@ -28,17 +30,18 @@ from core.optimizers.base import (
     norm,
     of_tensors,
 )
-from core.spec import Hyper
+from core.spec import Hyper, Layout
 
 
 @dataclass(frozen=True)
 class Wrapper:
     """A registry entry.
 
-    `wrap(base)` makes the step; `slots` and `hypers` come on top of the base's own, and `gradients` multiplies what a
+    `wrap(base)` makes the step; `slots` and `hypers` come on top of the base's own, and `gradients` on top of what a
     step of the base costs. `changes` says what becomes another than the base knows of: its "gradient", its "step", or
     nothing. `eval_params` marks one that reports the loss at other weights, which a rule that does so itself cannot
-    have put around it. In `equation` the base's step is `\\mathrm{base}`.
+    have put around it. `returns` says what the wrapped rule's update is, where that is not what the base's is. In
+    `equation` the base's step is `\\mathrm{base}`.
     """
 
     name: str
@@ -50,8 +53,8 @@ class Wrapper:
     paper: str
     slots: tuple[Slot, ...] = ()
     eval_params: Callable[[Tensor, Named, Named], Tensor] | None = None
-    gradients: float = 1
-    scales_by_rate: bool = True  # False where the wrapped step has the learning rate in it already
+    gradients: int = 0
+    returns: Literal["", "step"] = ""
     changes: str = ""
     tags: str = ""
 
@@ -77,20 +80,27 @@ def cautious(base: Rule) -> Step:
 
     `mask = (u g > 0)`, its mean taken over each tensor. Liang et al., 2411.16085, algorithm 1. Followed: the authors'
     code, where the mean is at least 1e-3; their algorithm 2 and pytorch_optimizer divide by (kept + 1) / n, which
-    would halve the step of a lone bias. Decay beside the gradient stays out of the mask: it is what the base's step
-    with it has more than the one without. Decay through the gradient is part of the g that u is compared with.
+    would halve the step of a lone bias. Decay beside the gradient stays out of the mask, and so out of u; decay through
+    the gradient is part of the g that u is compared with. In LAMB u is the step with its trust ratio.
     """
 
     def step(ctx: Context, s: Named, age: Named, h: Named) -> Update:
         update, slots, trace = base.update(ctx, s, age, h)
-        bare, g = update, decayed(ctx, h)
-        if base.decoupled and h.uses("weight_decay"):
-            (bare, _, _), g = base.update(ctx, s, age, h.without("weight_decay")), ctx.g
-        mask = (bare * g > 0).to(g)
-        kept = of_tensors(ctx.layout, lambda part: part.mean(1, keepdim=True).clamp(min=1e-3), mask)
-        return torch.addcmul(update - bare, bare, mask / kept), slots, trace
+        share = trace.get("decay") if h.uses("weight_decay") else None
+        if share is None:
+            g = torch.addcmul(ctx.g, trace["l2"], ctx.p) if "l2" in trace else decayed(ctx, h)
+            return _agreeing(ctx.layout, update, g), slots, trace
+        bare = torch.addcmul(update, share, ctx.p, value=-1)
+        return torch.addcmul(_agreeing(ctx.layout, bare, ctx.g), share, ctx.p), slots, trace
 
     return step
+
+
+def _agreeing(layout: Layout, update: Tensor, g: Tensor) -> Tensor:
+    """`u mask / mean(mask)`, `[R, P]`."""
+    mask = (update * g > 0).to(g)
+    share = of_tensors(layout, lambda part: part.mean(1, keepdim=True), mask).clamp_(min=1e-3)
+    return update * mask.div_(share)
 
 
 def sam(base: Rule) -> Step:
@@ -117,7 +127,8 @@ def lookahead(base: Rule) -> Step:
 
     def step(ctx: Context, s: Named, age: Named, h: Named) -> Update:
         update, slots, trace = base.update(ctx, s, age, h)
-        whole = base.whole_step(update, h)
+        trace.pop("decay", None)  # the step that is returned is another
+        whole = base.whole_step(ctx, update, h)
         due = age.slow_weights % h.sync_period == 0
         slow = torch.where(due, torch.lerp(s.slow_weights, ctx.after(whole), h.slow_step_size), s.slow_weights)
         return torch.where(due, ctx.p - slow, whole), slots | {"slow_weights": slow}, trace
@@ -134,7 +145,7 @@ def average(base: Rule) -> Step:
 
     def step(ctx: Context, s: Named, age: Named, h: Named) -> Update:
         update, slots, trace = base.update(ctx, s, age, h)
-        p = ctx.after(base.whole_step(update, h))
+        p = ctx.after(base.whole_step(ctx, update, h))
         averaged = torch.where(age.ema_weights > 1, ema(s.ema_weights, p, h.ema_decay), p)
         return update, slots | {"ema_weights": averaged}, trace
 
@@ -150,7 +161,7 @@ def tail(base: Rule) -> Step:
 
     def step(ctx: Context, s: Named, age: Named, h: Named) -> Update:
         update, slots, trace = base.update(ctx, s, age, h)
-        p = ctx.after(base.whole_step(update, h))
+        p = ctx.after(base.whole_step(ctx, update, h))
         within = ctx.step + 1 - (ctx.steps * (1 - h.tail)).round()  # steps of the tail so far
         count = torch.minimum(within, age.tail_weights).clamp(min=1)
         return update, slots | {"tail_weights": torch.lerp(s.tail_weights, p, 1 / count)}, trace
@@ -207,7 +218,7 @@ WRAPPERS: Mapping[str, Wrapper] = {
             "sam", "SAM", sam, (_RHO,),
             r"\new{g \leftarrow \nabla L\left(p + \rho\,\frac{g}{\lVert g\rVert}\right)},\quad \mathrm{base}",
             "Takes the gradient a little uphill, so that it finds flat ground.", "Foret et al., 2010.01412",
-            gradients=2, changes="gradient", tags="sharpness aware, flat minima, two gradients",
+            gradients=1, changes="gradient", tags="sharpness aware, flat minima, two gradients",
         ),
         Wrapper(
             "lookahead", "Lookahead", lookahead, _LOOKAHEAD,
@@ -215,7 +226,7 @@ WRAPPERS: Mapping[str, Wrapper] = {
             r"p \leftarrow s}",
             "Every few steps it goes back part of the way, to slow weights that follow the fast ones.",
             "Zhang et al., 1907.08610", (Slot("slow_weights", reset=itself),),
-            scales_by_rate=False, changes="step", tags="slow weights, k steps forward",
+            returns="step", changes="step", tags="slow weights, k steps forward",
         ),
         Wrapper(
             "ema", "EMA", average, (_EMA_DECAY,),
@@ -276,21 +287,21 @@ def _around(rule: Rule, wrapper: Wrapper) -> Rule:
     slots: Callable[..., tuple[Slot, ...]] | tuple[Slot, ...] = (
         (lambda layout: (*inner(layout), *wrapper.slots)) if callable(inner) else (*inner, *wrapper.slots)
     )
-    *own, clip = rule.hypers
+    clipping = tuple(hyper for hyper in rule.hypers if hyper is CLIP)  # stays the last
     return replace(
         rule,
         name=f"{rule.name}+{wrapper.name}",
         label=f"{rule.label} + {wrapper.label}",
         update=wrapper.wrap(rule),
-        hypers=(*own, *wrapper.hypers, clip),
+        hypers=(*(hyper for hyper in rule.hypers if hyper is not CLIP), *wrapper.hypers, *clipping),
         equation=wrapper.equation.replace(r"\mathrm{base}", rf"\text{{{rule.label}}}"),
         idea=f"{rule.idea} {wrapper.label}: {wrapper.idea[0].lower()}{wrapper.idea[1:]}",
         paper=f"{rule.paper}; {wrapper.paper}",
         slots=slots,
-        scales_by_rate=rule.scales_by_rate and wrapper.scales_by_rate,
+        returns=wrapper.returns or rule.returns,
         eval_params=wrapper.eval_params or rule.eval_params,
         parent=rule.name,
         change=wrapper.idea,
         tags=f"{rule.tags}, {wrapper.tags}",
-        gradients=rule.gradients * wrapper.gradients,
+        gradients=lambda settings: rule.taken(settings)[0] + wrapper.gradients,
     )

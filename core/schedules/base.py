@@ -106,7 +106,8 @@ def share(name: str, default: float, label: str, grid: tuple[float, ...], help: 
     )  # fmt: skip
 
 
-FACTOR = Hyper("factor", 0.1, 0.05, 0.95, label="Decay factor", minimum=0.0, open_minimum=True, maximum=1.0,
+FACTOR = Hyper("factor", 0.1, 0.01, 0.95, label="Decay factor", minimum=0.0, open_minimum=True, maximum=1.0,
+               grid=(0.01, 0.02, 0.03, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
                help="The rate is multiplied by this at each decay; 0.1 to 0.5 is usual.")  # fmt: skip
 FINAL = Hyper("final_share", 0.0, 0.0, 0.5, grid=(0.0, 0.001, 0.01, 0.05, 0.1, 0.2, 0.5), label="Final share",
               minimum=0.0, maximum=1.0,

@@ -51,7 +51,7 @@ def polynomial(base: Array, t: Array, total: int, power: float, final_share: flo
 
     torch ends at 0; the other end is that of `keras.optimizers.schedules.PolynomialDecay`.
     """
-    left = 1 - np.minimum(t / total, 1)
+    left = 1 - t / total
     return base * (final_share + (1 - final_share) * left**power)
 
 
@@ -61,7 +61,7 @@ def half_wave(base: Array, t: Array, total: int, final_share: float) -> Array:
     As `torch.optim.lr_scheduler.CosineAnnealingLR(T_max=total, eta_min=f base)`: the end itself would be reached at
     the step after the last.
     """
-    return base * cosine(1.0, final_share, np.minimum(t / total, 1))
+    return base * cosine(1.0, final_share, t / total)
 
 
 def inverse(base: Array, t: Array, total: int, tau: float) -> Array:
@@ -98,7 +98,8 @@ def warmup_stable_decay(
 
 def _milestone(number: int, default: float) -> Hyper:
     return share(
-        f"milestone{number}", default, f"Cut {number}", (0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1.0),
+        f"milestone{number}", default, f"Cut {number}",
+        (0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1.0),
         "Where in the run the rate is cut, as a share of it; half and three quarters are usual, 1 is never.",
     )  # fmt: skip
 

@@ -44,7 +44,9 @@ def rare_classes() -> DenseClassifier:
     `[0, 2]^24`, an example that point and Gaussian noise of spread 0.3; every class has an example in every part.
 
     Measured, validation loss (median of 10 seeds) at the rate that was best on 5 others: 300 steps with all of the
-    data, Adam 0.0015, momentum 0.011, SGD 0.029; 1,000 steps with batches of 32, 0.0052, 0.0086 and 0.013.
+    data, Adam 0.0015, momentum 0.011, SGD 0.029; 1,000 steps with batches of 32, 0.0055, 0.0086 and 0.013. Adam's lead
+    takes both the rare classes and inputs whose mean is far from 0: with as many examples of each class it is 0.0014,
+    0.0010 and 0.0088 with all of the data, with standardised inputs 0.0030, 0.0037 and 0.010.
     """
     rng = random(0, DATA)
     centres = rng.uniform(0, 2, (RARE, 24))
@@ -58,7 +60,7 @@ def rare_classes() -> DenseClassifier:
     parts = {part: drawn(count) for part, count in (("train", 1000), ("validation", 400), ("test", 400))}
     about = f"{RARE} classes of points, as unequally frequent as the words of a language"
     task = DenseClassifier(Examples(parts, RARE), [], about)
-    task.together = 64
+    task.together = 128
     frequency = np.bincount(parts["train"][1]) / task.data.count
     known = -float((frequency * np.log(frequency)).sum())
     task.levels += (

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.spec import Layout
+from core.spec import Hyper, Layout
 from core.tasks.base import Batch, Layer
 from core.tasks.data import DATA, Data, Examples, digit_images, initial_draw, random, split
 from core.tasks.supervised import Classifier, Regressor, Supervised
@@ -43,6 +43,7 @@ class Dense(Supervised):
         self.layout = Layout(tuple(shapes), tuple(roles))
         kind = "ReLU" if self.relu else "linear"
         self.network = " → ".join(map(str, self.widths)) + (f" {kind}" if hidden else "")
+        self.activations = sum(self.widths)
         self.layers = self._drawn()
         self.initial_loss = self._expected(self._first_square())
 
@@ -141,3 +142,13 @@ def spirals(width: int, depth: int, noise: float) -> DenseClassifier:
     angle = 3 * math.pi * radius + math.pi * y
     x = radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1) + rng.normal(0, noise, (1000, 2))
     return DenseClassifier(Examples(split(x, y), 2), [width] * depth, "two spirals of points, wound into each other")
+
+
+def hidden_layers(width: int, depth: int) -> tuple[Hyper, ...]:
+    """The two settings of a network of dense layers, with these defaults."""
+    return (
+        Hyper("width", width, 4, 128, grid=(4, 8, 16, 32, 64, 128), minimum=1, maximum=1024, label="Hidden units",
+              help="Neurons in each hidden layer; more fit faster and cost more."),
+        Hyper("depth", depth, 1, 4, minimum=1, maximum=16, label="Hidden layers",
+              help="Layers between input and output; deeper is harder to train."),
+    )  # fmt: skip

@@ -22,7 +22,24 @@ def quadratic(condition: float) -> FunctionTask:
     def f(x: Tensor, step: int) -> Tensor:
         return (x[:, 0] ** 2 + condition * x[:, 1] ** 2) / 2
 
-    return FunctionTask(f, _circle, about=f"a bowl that is {condition:g} times steeper one way than the other")
+    task = FunctionTask(f, _circle, about=f"a bowl that is {condition:g} times steeper one way than the other")
+    task.network = f"a function of two numbers: (x² + {condition:g} y²) / 2"
+    task.initial_loss = (
+        1 + condition,
+        (
+            f"The starts lie on a circle of radius 2, where x² and y² are 2 on average: (2 + {condition:g} × 2) / 2. A "
+            f"single start has between 2 and {2 * condition:g}."
+        ),
+    )
+    if condition > 1:
+        task.levels = (
+            Level(
+                "along the flat way: 1", 1.0,
+                meaning="What the flat direction alone has at the start, on average: below it, it is the flat "
+                "direction that counts and no longer the steep one.",
+            ),
+        )  # fmt: skip
+    return task
 
 
 def rosenbrock() -> FunctionTask:
@@ -38,7 +55,25 @@ def rosenbrock() -> FunctionTask:
         offsets = [initial_draw(seed, draw).uniform(-0.3, 0.3, 2) for seed in seeds]
         return torch.as_tensor(np.array([-1.2, 1.0]) + np.stack(offsets))
 
-    return FunctionTask(f, start, about="a curved valley with steep walls and a nearly flat floor")
+    task = FunctionTask(f, start, about="a curved valley with steep walls and a nearly flat floor")
+    task.network = "a function of two numbers: (1 − x)² + 100 (y − x²)²"
+    s = 0.3**2 / 3  # variance of an offset
+    along, across = 2.2**2 + s, (0.44 + s) ** 2 + (1 + 2.4**2) * s + 0.3**4 / 5 - s**2
+    task.initial_loss = (
+        along + 100 * across,
+        (
+            f"The mean over all points within 0.3 of (−1.2, 1): {along:.2f} for the way along the valley and "
+            f"{100 * across:.1f} for the height above its floor."
+        ),
+    )
+    task.levels = (
+        Level(
+            "down in the valley: 4.84", 2.2**2,
+            meaning="The floor below the start, (1 + 1.2)²: a run that is there has come down its wall and has the "
+            "whole way along the valley before it.",
+        ),
+    )  # fmt: skip
+    return task
 
 
 def _circle(seeds: Sequence[int], draw: int) -> Tensor:
@@ -58,8 +93,18 @@ class WrongWay(FunctionTask):
 
     CYCLE, RARE, USUAL = 101, 1010.0, -10.0
     MEAN = (RARE + (CYCLE - 1) * USUAL) / CYCLE
+    changes = True
     guess = 2 * MEAN  # the most there is: where x is held, nothing blows up
-    levels = (Level(f"as wrong as can be: x = 1, {guess:.3f}", guess),)
+    levels = (
+        Level(
+            f"as wrong as can be: x = 1, {guess:.3f}", guess,
+            meaning="The end that 100 of 101 gradients point to; −1, the other one, has the smallest loss, 0.",
+        ),
+    )  # fmt: skip
+    initial_loss = (
+        MEAN,
+        "Every start lies within 0.1 of x = 0, half of the way from the best end to the worst: 10 / 101.",
+    )
 
     def __init__(self) -> None:
         super().__init__(
@@ -67,6 +112,7 @@ class WrongWay(FunctionTask):
             "a slope whose rare, large gradients outweigh the many small ones that point the other way: each step "
             "follows the gradient of that step, and the loss shown is the average over 101 of them",
         )  # fmt: skip
+        self.network = "a function of one number from −1 to 1: 1010 x in the first of every 101 steps, then −10 x"
 
     def loss_and_grad(self, p: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         slope = self.RARE if batch.step % self.CYCLE == 0 else self.USUAL

@@ -77,6 +77,7 @@ class Convolutional(Classifier):
         self._places = _places(1, SIDES[0]), _places(first, SIDES[1])
         self._indices: dict[torch.device, tuple[Tensor, ...]] = {}
         self.network = f"8 × 8 → {first} × 6 × 6 → {second} × 4 × 4 → pool → {flat} → {data.outputs}"
+        self.activations = SIDES[0] ** 2 + first * SIDES[1] ** 2 + second * SIDES[2] ** 2 + flat + data.outputs
         counts = [out * (fan_in + 1) for out, fan_in in zip(outs, fan_ins, strict=True)]
         self.layers = (
             Layer("input", "the pixels of one image", "1 × 8 × 8", 0),

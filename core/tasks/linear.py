@@ -157,8 +157,8 @@ class Factorisation(Task):
 def autoencoder(width: int) -> DenseRegressor:
     """Digits squeezed through a few numbers and drawn again: 64 pixels, a code of `width` ReLU units, 64 pixels.
 
-    The loss is the mean squared error of a pixel. With a linear code the best is known exactly: the principal
-    components of the training part, as many as the code has numbers.
+    The loss is the mean squared error of a pixel. What is drawn is linear in the code, so that the best is known
+    exactly, whatever the code: the principal components of the training part, as many as the code has numbers.
     """
     images = {part: (inputs, inputs) for part, (inputs, _) in digit_images().items()}
     task = DenseRegressor(Data(images), [width], "1,797 real images of digits, drawn again from a short code")
@@ -169,7 +169,8 @@ def autoencoder(width: int) -> DenseRegressor:
         task.levels += (
             Level(
                 f"{width} principal components: {floor:.3g} ({task.explained(floor)})", floor,
-                meaning="The smallest training loss of any linear code of this length, worked out exactly.",
+                meaning="The smallest training loss of any code of this length from which the image is drawn by "
+                "weighted sums, ReLU or not: worked out exactly.",
             ),
         )  # fmt: skip
     return task

@@ -18,6 +18,7 @@ from core.tasks.data import LABELS, WRITING, batch_indices, initial_draw, random
 TOGETHER = 48  # stretches evaluated at a time: their activations stay in the cache
 EVALUATED = 64  # stretches of a part that are evaluated at most: all of them took an eighth of a run of 1,200 steps
 PER_NAT = 1 / math.log(2)  # bits
+LAYER = "W_ih", "W_hh", "b_ih", "b_hh"  # what a recurrent layer's weights are called, in the layout's order
 
 Kept = tuple[Tensor, ...]
 
@@ -62,13 +63,14 @@ class Recurrent(Task):
             ),
         )  # fmt: skip
         kind = corpus.kind
+        self.activations = length * (D + H + V)
         self.network = f"{V} {kind}s → {D} → {self.name} of {H}, {length} steps → {V}"
         self.layers = (
             Layer("Embedding", f"a vector of {D} numbers for each {kind}, learned", f"{length} × {D}", V * D),
             Layer(self.name, self.remembers, f"{length} × {H}", G * H * (D + H + 2)),
             Layer("Linear, softmax", f"how likely each {kind} is to come next", f"{length} × {V}", V * (H + 1)),
         )
-        self.parts = tuple(corpus.parts)
+        self.parts, self.sample_length = tuple(corpus.parts), corpus.sample_length
         self.guess = math.log(V)
         self.initial_loss = (
             self.guess,
@@ -131,23 +133,20 @@ class Recurrent(Task):
         (R, T, B), V, H = x.shape, self.corpus.size, self.hidden
         n, views, targets = T * B, self.layout.views(p), y.flatten(1).unsqueeze(2)
         where, inputs = self._embedded(views, x)
-        states, kept = self._read(views, self._drive(views, inputs).view(R, T, B, -1))
-        hidden = states[:, 1:].reshape(R, n, H)
-        log_p = log_softmax(self._scores(views, hidden), dim=2)
+        hidden, kept = self._read(views, inputs)
+        flat = hidden.view(R, n, H)
+        log_p = log_softmax(self._scores(views, flat), dim=2)
         loss = -log_p.gather(2, targets).mean((1, 2))
         signal = log_p.mul_(PER_NAT).exp2_()  # dL/d(logits), times n; `exp_` would take three times as long
         signal.scatter_add_(2, targets, signal.new_full((1, 1, 1), -1).expand(R, n, 1)).mul_(1 / n)
-        into_state = torch.bmm(signal, views["W_out"]).view(R, T, B, H)
-        driven, recurrent = self._back(views["W_hh"], into_state, states, kept)  # [R, n, GH] each
-        into_inputs = torch.bmm(driven, views["W_ih"]).view(-1, self.embedding)
+        into_hidden = torch.bmm(signal, views["W_out"]).view(R, T, B, H)
+        into_inputs, *of_layer = self._gradients(views, inputs, hidden, kept, into_hidden)
+        embedding = p.new_zeros(R * V, self.embedding).index_add_(0, where, into_inputs.view(R * n, -1))
         return loss, self.layout.flat(
             [
-                p.new_zeros(R * V, self.embedding).index_add_(0, where, into_inputs).view(R, V, -1),
-                torch.bmm(driven.transpose(1, 2), inputs),
-                torch.bmm(recurrent.transpose(1, 2), states[:, :-1].reshape(R, n, H)),
-                driven.sum(1),
-                recurrent.sum(1),
-                torch.bmm(signal.transpose(1, 2), hidden),
+                embedding.view(R, -1),
+                *of_layer,
+                torch.bmm(signal.transpose(1, 2), flat),
                 signal.sum(1),
             ]
         )
@@ -178,7 +177,7 @@ class Recurrent(Task):
         token = torch.full((len(p), 1), start, device=p.device)
         state, written = self._nothing(p, 1), [token[:, :0]]
         for u in torch.as_tensor(random(seed, WRITING).uniform(size=length)).to(p):
-            drive = self._drive(views, self._embedded(views, token)[1])
+            drive = self._drive(views, self._embedded(views, token.unsqueeze(2))[1].flatten(1, 2))
             state, _ = self._step(drive, state, *self._recurrent(views))
             token = _drawn(self._scores(views, state[0]), u)
             written.append(token)
@@ -186,15 +185,14 @@ class Recurrent(Task):
 
     def _logits(self, views: dict[str, Tensor], x: Tensor) -> Tensor:
         """Tokens `[R, T, B]` -> the scores of what comes next, `[R, T B, V]`."""
-        drive = self._drive(views, self._embedded(views, x)[1])
-        states, _ = self._read(views, drive.view(*x.shape, -1))
-        return self._scores(views, states[:, 1:].flatten(1, 2))
+        hidden, _ = self._read(views, self._embedded(views, x)[1])
+        return self._scores(views, hidden.flatten(1, 2))
 
     def _embedded(self, views: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens `[R, ...]` -> their places `[R N]` among all rows' vectors, and the vectors `[R, N, D]`."""
+        """Tokens `[R, T, B]` -> their places `[R T B]` among all rows' vectors, and the vectors `[R, T, B, D]`."""
         R, V, D = views["embedding"].shape
         where = (x.flatten(1) + torch.arange(0, R * V, V, device=x.device).unsqueeze(1)).flatten()
-        return where, views["embedding"].reshape(R * V, D).index_select(0, where).view(R, -1, D)
+        return where, views["embedding"].reshape(R * V, D).index_select(0, where).view(*x.shape, D)
 
     def _drive(self, views: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """What the inputs `[R, N, D]` bring to each gate, `[R, N, G H]`."""
@@ -204,16 +202,31 @@ class Recurrent(Task):
         """Logits `[R, N, V]` of states `[R, N, H]`."""
         return torch.baddbmm(views["b_out"].unsqueeze(1), hidden, views["W_out"].transpose(1, 2))
 
-    def _read(self, views: dict[str, Tensor], drive: Tensor) -> tuple[Tensor, list[Kept]]:
-        """`drive [R, T, B, G H]` -> the states before, between and after the steps `[R, T + 1, B, H]`, and what the
-        gradient needs of each step."""
+    def _read(self, views: dict[str, Tensor], inputs: Tensor) -> tuple[Tensor, list[Kept]]:
+        """Vectors `[R, T, B, D]` -> the states after each step, `[R, T, B, H]`, and what `_gradients` needs of each."""
+        drive = self._drive(views, inputs.flatten(1, 2)).view(*inputs.shape[:3], -1)
         state, recurrent = self._nothing(drive, drive.shape[2]), self._recurrent(views)
-        hidden, kept = [state[0]], []
+        hidden, kept = [], []
         for step in drive.unbind(1):
             state, remembered = self._step(step, state, *recurrent)
             hidden.append(state[0])
             kept.append(remembered)
         return torch.stack(hidden, 1), kept
+
+    def _gradients(
+        self, views: dict[str, Tensor], inputs: Tensor, hidden: Tensor, kept: list[Kept], signal: Tensor
+    ) -> tuple[Tensor, ...]:
+        """From dL/d(hidden), `[R, T, B, H]`, dL/d(inputs), `[R, T B, D]`, and those of W_ih, W_hh, b_ih and b_hh."""
+        R, T, B, H = hidden.shape
+        before = torch.cat([hidden.new_zeros(R, 1, B, H), hidden[:, :-1]], 1)
+        driven, recurrent = self._back(views["W_hh"], signal, before, kept)
+        return (
+            torch.bmm(driven, views["W_ih"]),
+            torch.bmm(driven.transpose(1, 2), inputs.flatten(1, 2)),
+            torch.bmm(recurrent.transpose(1, 2), before.view(R, T * B, H)),
+            driven.sum(1),
+            recurrent.sum(1),
+        )
 
     @staticmethod
     def _recurrent(views: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -232,8 +245,8 @@ class Recurrent(Task):
         """One step: `drive [R, B, G H]` and a state -> the next state, and what `_back` needs."""
         raise NotImplementedError
 
-    def _back(self, W_hh: Tensor, signal: Tensor, states: Tensor, kept: list[Kept]) -> tuple[Tensor, Tensor]:
-        """Through time: `signal [R, T, B, H]` is dL/d(state) by way of the logits.
+    def _back(self, W_hh: Tensor, signal: Tensor, before: Tensor, kept: list[Kept]) -> tuple[Tensor, Tensor]:
+        """Through time: `signal [R, T, B, H]` is dL/d(state) by way of the logits, `before` the state before each step.
 
         Returns dL/d(gates) by way of the inputs' product and by way of the recurrent one, `[R, T B, G H]` each.
         """
@@ -244,10 +257,43 @@ class LSTM(Recurrent):
     """Hochreiter and Schmidhuber (1997), with a forget gate (Gers and others, 2000), as `nn.LSTM` has it:
 
     (i, f, g, o) = W_ih x + b_ih + W_hh h + b_hh, c = σ(f) c + σ(i) tanh(g), h = σ(o) tanh(c).
+
+    In float32 on a processor the layer is oneDNN's, which `nn.LSTM` calls too, one row after the other: with it loss
+    and gradient take 827 µs a row where there are 32 rows, and 785 where there is one; with products of all rows at
+    once, 961 and 1,333 (12 steps, batch 16, processor time, the least of 9). In float64, which oneDNN's does not read,
+    and elsewhere, it is those products.
     """
 
     name, gates = "LSTM", 4
     remembers = "reads on and remembers: a cell state, and gates for what enters it, what stays and what is shown"
+
+    def _read(self, views: dict[str, Tensor], inputs: Tensor) -> tuple[Tensor, list[Kept]]:
+        if not _onednn(inputs):
+            return super()._read(views, inputs)
+        zeros, read = inputs.new_zeros(1, inputs.shape[2], self.hidden), torch.ops.aten.mkldnn_rnn_layer
+        with torch.enable_grad():  # without it no workspace is kept for the way back
+            kept = [
+                read(x, *own, zeros, zeros, False, [], 2, self.hidden, 1, True, False, False, True)
+                for x, *own in zip(inputs, *(views[name] for name in LAYER), strict=True)
+            ]
+        return torch.stack([states for states, *_ in kept]), kept
+
+    def _gradients(
+        self, views: dict[str, Tensor], inputs: Tensor, hidden: Tensor, kept: list[Kept], signal: Tensor
+    ) -> tuple[Tensor, ...]:
+        if not _onednn(inputs):
+            return super()._gradients(views, inputs, hidden, kept, signal)
+        zeros, back = inputs.new_zeros(1, inputs.shape[2], self.hidden), torch.ops.aten.mkldnn_rnn_layer_backward
+        found = [
+            back(
+                x, *own, zeros, zeros, states, last, cell, into, None, None,
+                False, 2, self.hidden, 1, True, True, False, [], False, workspace,
+            )[:5]
+            for (states, last, cell, workspace), into, x, *own in zip(
+                kept, signal, inputs, *(views[name] for name in LAYER), strict=True
+            )
+        ]  # fmt: skip
+        return tuple(torch.stack(every) for every in zip(*found, strict=True))
 
     def _nothing(self, like: Tensor, size: int) -> Kept:
         zeros = like.new_zeros(len(like), size, self.hidden)
@@ -267,13 +313,13 @@ class LSTM(Recurrent):
         shown = _tanh(after)
         return (o * shown, after), (s, g, c, shown)
 
-    def _back(self, W_hh: Tensor, signal: Tensor, states: Tensor, kept: list[Kept]) -> tuple[Tensor, Tensor]:
-        (R, T, B, H), (s, g, before, shown) = signal.shape, (torch.stack(every, 1) for every in zip(*kept, strict=True))
+    def _back(self, W_hh: Tensor, signal: Tensor, before: Tensor, kept: list[Kept]) -> tuple[Tensor, Tensor]:
+        (R, T, B, H), (s, g, cell, shown) = signal.shape, (torch.stack(every, 1) for every in zip(*kept, strict=True))
         i, f, _, o = s.view(R, T, B, 4, H).unbind(3)
         to_cell = torch.addcmul(o, o * shown, shown, value=-1)
         # What a gate's sum changes: c for i, f and g, h for o. Each has σ' = σ (1 - σ), and tanh' = 4 σ (1 - σ).
         slope = torch.addcmul(s, s, s, value=-1).view(R, T, B, 4, H)
-        for gate, factor in zip(slope.unbind(3), (g, before, 4 * i, shown), strict=True):
+        for gate, factor in zip(slope.unbind(3), (g, cell, 4 * i, shown), strict=True):
             gate.mul_(factor)
         found = torch.empty_like(slope)
         # All views are made at once, outside of the loop.
@@ -316,7 +362,7 @@ class GRU(Recurrent):
         n = _tanh(torch.addcmul(drive[..., 2 * H :], r, un))
         return (torch.lerp(n, h, z),), (rz, un, n)
 
-    def _back(self, W_hh: Tensor, signal: Tensor, states: Tensor, kept: list[Kept]) -> tuple[Tensor, Tensor]:
+    def _back(self, W_hh: Tensor, signal: Tensor, before: Tensor, kept: list[Kept]) -> tuple[Tensor, Tensor]:
         (R, T, B, H), (rz, un, n) = signal.shape, (torch.stack(every, 1) for every in zip(*kept, strict=True))
         r, z = rz.view(R, T, B, 2, H).unbind(3)
         # What each sum changes h by: r's, z's, n's by way of u, and n's by way of a.
@@ -325,7 +371,7 @@ class GRU(Recurrent):
         torch.mul(1 - z, torch.addcmul(torch.ones_like(n), n, n, value=-1), out=of_a)
         torch.mul(of_a, r, out=of_u)
         torch.mul(of_u * un, 1 - r, out=of_r)
-        torch.mul(states[:, :-1] - n, torch.addcmul(z, z, z, value=-1), out=of_z)
+        torch.mul(before - n, torch.addcmul(z, z, z, value=-1), out=of_z)
         found = torch.empty_like(slope)
         slopes, into, keeps = slope.unbind(1), found.unbind(1), z.unbind(1)
         into_sums = found[..., :3, :].flatten(3).unbind(1)
@@ -336,6 +382,11 @@ class GRU(Recurrent):
                 dh = torch.baddbmm(torch.addcmul(signal[:, t - 1], dh, keeps[t]), into_sums[t], W_hh)
         flat = found.view(R, T * B, 4 * H)
         return torch.cat([flat[..., : 2 * H], flat[..., 3 * H :]], 2), flat[..., : 3 * H]
+
+
+def _onednn(like: Tensor) -> bool:
+    """Whether oneDNN's LSTM reads such inputs: float32, on a processor that torch has oneDNN for."""
+    return like.dtype == torch.float32 and like.is_cpu and torch.backends.mkldnn.is_available()
 
 
 def _tanh(x: Tensor) -> Tensor:

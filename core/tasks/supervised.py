@@ -105,14 +105,16 @@ class Classifier(Supervised):
 
     def _compared_with_signal(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         log_p, size = log_softmax(outputs, dim=1), outputs.shape[2]
-        return (y * log_p).sum((1, 2)) / -size, (log_p.exp() - y) / size
+        loss = (y * log_p).sum((1, 2)) / -size
+        return loss, log_p.exp_().sub_(y).div_(size)  # `exp2_` rounds a number by its place in the table
 
     def _totals(self, outputs: Tensor, y: Tensor) -> dict[str, Tensor]:
         log_p = log_softmax(outputs, dim=1)
-        truth = (log_p * y).sum(1, keepdim=True)  # [R, 1, N]
+        labels = (torch.arange(len(y), device=y.device, dtype=y.dtype) @ y).long().expand(len(outputs), 1, -1)
+        truth = log_p.gather(1, labels)  # [R, 1, N]
         # A prediction counts only where the true class alone is the likeliest: NaN and ties are wrong.
-        correct = ((log_p >= truth).sum(1) == 1).sum(1)
-        return {"loss": -truth.sum((1, 2)), "accuracy": correct.to(outputs)}
+        correct = log_p.scatter_(1, labels, -math.inf).amax(1, keepdim=True) < truth
+        return {"loss": -truth.sum((1, 2)), "accuracy": correct.sum((1, 2)).to(outputs)}
 
     def draw_labels(self, p: Tensor, batch: Batch, seeds: Sequence[int]) -> Batch:
         x, y = batch.tensors

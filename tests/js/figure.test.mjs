@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { fitRange, geometry, lossChart, namesOf, reading, scene } from "../../static/figure.js";
+import { fitRange, geometry, levelAt, lossChart, namesOf, reading, scene, worseThanGuessing } from "../../static/figure.js";
 import { Store } from "../../static/store.js";
 import { nameFor, themeOf } from "../../static/theme.js";
 
@@ -139,6 +139,66 @@ test("the readout tells nothing past the play head, and the marks near the point
 
 test("racers of one name are told apart by their note", () => {
   assert.deepEqual(namesOf([{ label: "Adam", note: "0.1" }, { label: "Adam", note: "0.01" }, { label: "SGD", note: "1" }]), ["Adam 0.1", "Adam 0.01", "SGD"]);
+});
+
+/** A figure on whose upper chart these losses are levels. */
+function levelled(values, width, more = {}) {
+  const one = race();
+  one.loss.levels = values.map((value) => ({ name: `what has a loss of ${value}`, value, meaning: `About ${value}.` }));
+  return draw(one, { box: geometry(width), measure: (name, text) => 7 * text.length, ...more }).overlay;
+}
+
+test("names of levels that lie close together stand apart, in the order of their lines, joined to them", () => {
+  for (const width of [1040, 366]) {
+    const { levels, box } = levelled([0.2, 2.3, 0.21, 0.19], width);
+    assert.equal(levels.length, 4);
+    assert.deepEqual(levels.map((l) => l.text.split(" ").at(-1)), ["2.3", "0.21", "0.2", "0.19"]);
+    for (const [a, b] of levels.slice(1).map((l, i) => [levels[i], l])) assert.ok(b.at - a.at >= 14.9 && b.y > a.y, `${width}`);
+    assert.deepEqual(levels.map((l) => l.joined), [false, true, false, true]);
+    for (const { x, width: w, anchor, at } of levels) {
+      const [from, to] = anchor === "start" ? [x, x + w] : [x - w, x];
+      assert.ok(from >= box.left && to <= box.right && at <= box.panels[0].top + box.panels[0].height);
+    }
+    assert.ok(levels.every((l) => l.anchor === (box.narrow ? "start" : "end")));
+  }
+});
+
+test("a level tells its sentence at its name and near its line, and nowhere else", () => {
+  const overlay = levelled([0.2, 2.3], 1040);
+  const [guess, low] = overlay.levels;
+  assert.equal(levelAt(overlay, { x: guess.x - 20, y: guess.at - 4 }), guess);
+  assert.equal(levelAt(overlay, { x: overlay.box.left + 5, y: low.y + 5 }).meaning, "About 0.2.");
+  assert.equal(levelAt(overlay, { x: overlay.box.left + 5, y: (guess.y + low.y) / 2 }), null);
+  assert.equal(levelAt(overlay, { x: overlay.box.left - 20, y: low.y }), null);
+});
+
+test("where the validation loss was lowest is marked on its curve from when it is known, until it is not", () => {
+  const one = race();
+  const lower = { id: "val_loss", track: "eval", field: "val_loss", label: "Validation loss", log: true };
+  const { eval: track } = one.store.tracks;
+  track.fields = track.fields.map((f) => f.replace("val_acc", "val_loss"));
+  one.store.marks = [{ racer: "r1", step: 200, kind: "lowest", text: "lowest here", known: 300, until: 600 }];
+  const charts = [one.loss, lower];
+  const at = (head, shown = charts) => draw(one, { head, charts: shown, ranges: [fitRange(one.loss, [one.store]), [-1, 0.2]] }).overlay;
+  assert.deepEqual([250, 300, 599, 600].map((head) => at(head).lowest.length), [0, 1, 1, 0]);
+  const [ring] = at(400).lowest;
+  assert.equal(ring.text, "lowest: 0.964 at step 200");
+  const { box, marks } = at(400);
+  assert.ok(Math.abs(ring.x - (box.left + 0.2 * (box.right - box.left))) < 1);
+  assert.ok(ring.y > box.panels[1].top && ring.y < box.panels[1].top + box.panels[1].height);
+  assert.deepEqual(marks, [], "and not on the training loss");
+  assert.equal(at(400, [one.loss, accuracy]).lowest.length, 0);
+  const heard = (head) => reading({ store: one.store, charts, head, axis: "steps", x: 200, reachOfMark: 5 }).marks;
+  assert.deepEqual([heard(250), heard(400)], [[], ["lowest here"]]);
+});
+
+test("above guessing is said of a racer that is so now and had time to leave it", () => {
+  const { store } = race();
+  store.tracks.loss.row(1, "mid").fill(2.4);
+  const guessing = { above: 2.35, after: 0.1, name: "guessing", words: "guessing (ln 10 = 2.30)" };
+  const said = (index, head) => worseThanGuessing(store, guessing, index, head);
+  assert.deepEqual([said(1, 100), said(1, 101), said(0, 101)], ["", "above guessing", ""]);
+  assert.equal(worseThanGuessing(store, null, 1, 500), "");
 });
 
 test("the figure keeps its height limits and its right margin", () => {

@@ -46,7 +46,7 @@ test("a grid is evenly spaced, but for its last step", () => {
 
 test("blocks land in their rows", () => {
   const store = new Store(message([block(0, 4)], { trained: 4 }));
-  assert.deepEqual(store.have, { loss: 4, eval: 0, probe: 0, verdict: 0 });
+  assert.deepEqual(store.have, { loss: 4, eval: 0, probe: 0, verdict: 0, text: 0 });
   const line = store.line(1, "loss", "");
   assert.deepEqual([...line.mid.slice(0, 4)], [110, 111, 112, 113]);
   assert.ok(Number.isNaN(line.mid[4]));
@@ -77,6 +77,20 @@ test("verdicts merge like blocks and are found by step", () => {
   store.merge(message([], { verdicts: { from: 1, items: items.slice(1) } }));
   assert.equal(store.have.verdict, 3);
   assert.deepEqual([2.9, 3, 100].map((s) => store.verdict(s).headline), ["at 0", "at 3", "at 6"]);
+});
+
+test("texts merge like verdicts; a racer that writes no more keeps its last one, marked", () => {
+  const told = (step, ...texts) => ({ step, texts });
+  const store = new Store(message([], { texts: { from: 0, items: [told(0, "a", "b"), told(5, "c", "d")] } }));
+  assert.equal(store.merge(message([], { texts: { from: 3, items: [told(9, "past", "a gap")] } })), false);
+  assert.equal(store.merge(message([], { texts: { from: 1, items: [told(5, "c", "d"), told(8, "e", null)] } })), true);
+  assert.equal(store.merge(message([], { texts: { from: 0, items: [told(0, "a", "b")] } })), false, "an old one takes nothing away");
+  assert.equal(store.have.text, 3);
+  assert.equal(store.text(0, -1), null);
+  assert.deepEqual(store.text(0, 4.9), { step: 0, text: "a", ended: false });
+  assert.deepEqual(store.text(0, 10), { step: 8, text: "e", ended: false });
+  assert.deepEqual(store.text(1, 7), { step: 5, text: "d", ended: false });
+  assert.deepEqual(store.text(1, 8), { step: 5, text: "d", ended: true });
 });
 
 test("complete only when all is trained and held", () => {

@@ -9,18 +9,7 @@ import schedulefree
 import torch
 from torch import Tensor
 
-from tests.references.base import Closure, Reference, Weights
-
-
-def in_full_precision(optimizer: torch.optim.Optimizer, closure: Closure, step: int) -> None:
-    """torch keeps ASGD's rate and averaging weight in its default dtype, which is half as long as our weights."""
-    closure()
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        optimizer.step()
-    finally:
-        torch.set_default_dtype(usual)
+from tests.references.base import Reference, Weights, held, in_doubles
 
 
 def average(optimizer: torch.optim.Optimizer, weights: Weights) -> list[Tensor]:
@@ -67,18 +56,21 @@ def some_beta1(rng: np.random.Generator, settings: dict[str, Any]) -> None:
     settings["beta1"] = settings["beta1"] or 0.5
 
 
+# The package stands at y, where the gradient is taken.
+FREE = {"gradient_point": held, "eval": evaluated}
+
 REFERENCES: dict[str, Reference] = {
     "asgd": Reference(
-        "torch.optim.ASGD", torch.optim.ASGD, in_full_precision, compared="eval", read=average,
+        "torch.optim.ASGD", torch.optim.ASGD, in_doubles, compared={"stored": held, "eval": average},
         note="With torch's default dtype at float64: it keeps the rate and the averaging weight in that.",
     ),
     "schedule_free_sgd": Reference(
         "schedulefree.SGDScheduleFree", training(schedulefree.SGDScheduleFree), choose=some_momentum,
-        compared="eval", read=evaluated,
+        compared=FREE,
     ),
     "schedule_free_adamw": Reference(
         "schedulefree.AdamWScheduleFree", training(schedulefree.AdamWScheduleFree), choose=some_momentum,
-        compared="eval", read=evaluated,
+        compared=FREE,
     ),
     "dadapt_adam": Reference("dadaptation.DAdaptAdam", dadaptation.DAdaptAdam, choose=a_rate_of_its_own),
     "prodigy": Reference(

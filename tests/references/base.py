@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.nn import Parameter
 from core.spec import Layout
 from core.tasks import Batch, Task
 
+STEPS = 200  # of a comparison
 Weights = list[Parameter]  # one a tensor of the layout; what our layout calls a vector has one axis here
 # Puts the gradient at the present weights into them, clipped, `drawn=True` that on drawn labels; gives the loss.
 Closure = Callable[..., Tensor]
@@ -23,6 +24,21 @@ def stepped(optimizer: Any, closure: Closure, step: int) -> None:
     """The usual way: gradient first, then the step."""
     closure()
     optimizer.step()
+
+
+def in_doubles(optimizer: Any, closure: Closure, step: int) -> None:
+    """torch keeps some lone numbers in its default dtype, half as long as our weights: here that is as long."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        stepped(optimizer, closure, step)
+    finally:
+        torch.set_default_dtype(usual)
+
+
+def held(optimizer: Any, weights: Weights) -> Sequence[Tensor]:
+    """What stands in the parameters."""
+    return weights
 
 
 def as_is(rng: np.random.Generator, settings: dict[str, Any]) -> None:
@@ -36,29 +52,36 @@ class Reference:
     `make(weights, **settings)` gets all of a racer's settings but clipping, which is done outside, and `betas` instead
     of beta1 and beta2; the learning rate of each step is put into its `param_groups`. `step(optimizer, closure, t)`
     takes 0-based step t. `choose(rng, settings)` changes random settings where the two could not agree, for a reason
-    that stands beside it. `compared` says which of our weights its own must equal: "stored", the "gradient_point" or
-    those at which the loss is reported ("eval"); `read(optimizer, weights)` where it keeps them elsewhere. `note` is
-    what a reader of the table must know: which variant was followed where sources differ.
+    that stands beside it. `compared` says which of our weights must equal what it has: those "stored", those where the
+    next gradient is taken ("gradient_point") or at which the loss is reported ("eval"), and how each is read from it.
+    `note` is what a reader of the table must know: which variant was followed where sources differ.
     """
 
     source: str
     make: Callable[..., Any]
     step: Callable[[Any, Closure, int], None] = stepped
     choose: Callable[[np.random.Generator, dict[str, Any]], None] = as_is
-    compared: str = "stored"
-    read: Callable[[Any, Weights], Sequence[Tensor]] | None = None
+    compared: Mapping[str, Callable[[Any, Weights], Sequence[Tensor]]] = field(default_factory=lambda: {"stored": held})
     note: str = ""
 
 
 class Problem(Task):
-    """Loss `a_t p + sum(c p^2) / 2` on the weights of a small network: a random gradient at each step, and one that
-    depends on the weights. `draw_labels` stands for another random gradient.
+    """Loss `a_t p + sum(c p^2) / 2` on the weights of a small network, with matrices that are tall and wide and a
+    convolution's kernel: a random gradient at each step, and one that depends on the weights. `draw_labels` stands for
+    another random gradient.
     """
 
     layout = Layout(
         # Sides that differ by one, so that a first gradient leaves one direction out: of two any basis would be right.
-        (("W1", (5, 4)), ("b1", (5, 1)), ("W2", (4, 5)), ("b2", (4, 1))),
-        (("W1", "hidden"), ("b1", "vector"), ("W2", "output"), ("b2", "vector")),
+        (("W1", (5, 4)), ("b1", (5, 1)), ("K", (3, 2, 2, 3)), ("W2", (3, 4)), ("W3", (4, 5)), ("b3", (4, 1))),
+        (
+            ("W1", "hidden"),
+            ("b1", "vector"),
+            ("K", "hidden"),
+            ("W2", "hidden"),
+            ("W3", "output"),
+            ("b3", "vector"),
+        ),
     )
     smoothing = 0.0
     draws_labels = True

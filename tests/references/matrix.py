@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pytorch_optimizer import SOAP, Shampoo
+from torch.nn import Parameter
 from torch.optim import _muon
 
 from tests.references.base import Closure, Problem, Reference, Weights
@@ -25,7 +26,10 @@ iteration = without_cast(_muon._zeropower_via_newtonschulz, "grad.bfloat16()", "
 
 
 class Muon:
-    """torch.optim.Muon for the hidden matrices, torch.optim.AdamW for the rest."""
+    """torch.optim.Muon for the hidden matrices, torch.optim.AdamW for the rest.
+
+    torch's takes matrices alone: a kernel is handed to it as its author hands it to his own, flattened to `[out, -1]`.
+    """
 
     def __init__(
         self,
@@ -38,14 +42,18 @@ class Muon:
     ):
         hidden = [Problem.layout.role(name) == "hidden" for name, _ in Problem.layout.shapes]
         rest = [weight for weight, is_hidden in zip(weights, hidden, strict=True) if not is_hidden]
-        matrices = [weight for weight, is_hidden in zip(weights, hidden, strict=True) if is_hidden]
-        self.muon = torch.optim.Muon(matrices, momentum=momentum, **shared)
+        self.hidden = [weight for weight, is_hidden in zip(weights, hidden, strict=True) if is_hidden]
+        self.matrices = [Parameter(weight.detach().flatten(1)) for weight in self.hidden]  # on the same numbers
+        self.muon = torch.optim.Muon(self.matrices, momentum=momentum, **shared)
         self.adamw = torch.optim.AdamW(rest, betas=betas, eps=eps, **shared)
         self.param_groups, self.ratio = self.muon.param_groups, adamw_ratio
 
     def step(self) -> None:
         for group in self.adamw.param_groups:
             group["lr"] = self.ratio * self.param_groups[0]["lr"]
+        for matrix, weight in zip(self.matrices, self.hidden, strict=True):
+            assert weight.grad is not None
+            matrix.grad = weight.grad.flatten(1)
         usual = _muon._zeropower_via_newtonschulz
         _muon._zeropower_via_newtonschulz = iteration
         try:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.references.base import Closure, Reference, Weights, stepped
+from tests.references.base import Reference, Weights, in_doubles
 
 
 def long_memory(rng: np.random.Generator, settings: dict[str, Any]) -> None:
@@ -36,16 +36,6 @@ def rprop(
 
 def adafactor(weights: Weights, eps1: float, eps2: float, **settings: Any) -> torch.optim.Optimizer:
     return torch.optim.Adafactor(weights, eps=(eps1, eps2), **settings)
-
-
-def in_doubles(optimizer: torch.optim.Optimizer, closure: Closure, step: int) -> None:
-    """torch's NAdam keeps the product of its momenta in single precision, but where double is the default."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        stepped(optimizer, closure, step)
-    finally:
-        torch.set_default_dtype(before)
 
 
 REFERENCES = {

@@ -5,16 +5,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_optimizer import Lion, Lookahead
+from pytorch_optimizer import LARS, Lion, Lookahead
 from pytorch_optimizer.optimizer.grokfast import gradfilter_ema
 from torch import Tensor
 from torch.nn import ParameterList
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_avg_fn
 
-from tests.references.base import Closure, Reference, Weights
+from tests.references.base import STEPS, Closure, Reference, Weights
 
 Make = Callable[..., Any]
-LENGTH = 200  # steps of a run in tests/test_parity.py
+Share = Callable[[Tensor], float]
+
+
+def nothing(weight: Tensor) -> float:
+    return 0.0
 
 
 class Around(torch.optim.Optimizer):
@@ -48,13 +52,15 @@ class Grokfast(Around):
 
 
 class Cautious(Around):
-    """2411.16085, algorithm 1, with the mean kept above 1e-3 as the authors' code does; `l2` is for a base whose decay
-    goes through the gradient, else the decay is taken out of the base.
+    """2411.16085, algorithm 1, with the mean kept above 1e-3 as the authors' code does.
+
+    `l2(weight)` is the decay within the gradient that the base's step is made of; `beside(weight)` the decay that is
+    taken off with the step, which the base is then to leave out: a share of the weight each, at a rate of 1.
     """
 
-    def __init__(self, inner: Any, weights: Weights, weight_decay: float, l2: bool):
+    def __init__(self, inner: Any, weights: Weights, l2: Share = nothing, beside: Share = nothing):
         super().__init__(inner, weights)
-        self.weight_decay, self.l2 = weight_decay, l2
+        self.l2, self.beside = l2, beside
 
     def step(self, closure: Any = None) -> Any:
         closure()
@@ -65,12 +71,9 @@ class Cautious(Around):
         with torch.no_grad():
             for weight, old, g in zip(self.weights, before, gradients, strict=True):
                 update = old - weight
-                if self.l2:
-                    g = g + self.weight_decay * old
-                mask = (update * g > 0).to(g.dtype)
+                mask = (update * (g + self.l2(weight) * old) > 0).to(g.dtype)
                 kept = mask.mean().clamp(min=1e-3)
-                decay = 0 if self.l2 else rate * self.weight_decay * old
-                weight.copy_(old - decay - update * mask / kept)
+                weight.copy_(old - rate * self.beside(weight) * old - update * mask / kept)
 
 
 class Sam(Around):
@@ -119,12 +122,48 @@ def grokfast(make: Make) -> Make:
     return made
 
 
-def cautious(make: Make, l2: bool = False) -> Make:
+def cautious(make: Make) -> Make:
+    """Around a base with weight decay beside the gradient."""
+
     def made(weights: Weights, weight_decay: float, **settings: Any) -> Cautious:
-        inner = make(weights, weight_decay=weight_decay if l2 else 0.0, **settings)
-        return Cautious(inner, weights, weight_decay, l2)
+        return Cautious(make(weights, weight_decay=0.0, **settings), weights, beside=lambda weight: weight_decay)
 
     return made
+
+
+def cautious_l2(make: Make, least: int = 1) -> Make:
+    """Around a base with weight decay through the gradient, of tensors with at least so many axes."""
+
+    def made(weights: Weights, weight_decay: float, **settings: Any) -> Cautious:
+        inner = make(weights, weight_decay=weight_decay, **settings)
+        return Cautious(inner, weights, l2=lambda weight: weight_decay if weight.dim() >= least else 0.0)
+
+    return made
+
+
+class CautiousLamb:
+    """2411.16085, algorithm 1, on 1904.00962: `u = m / (sqrt(v) + eps)` without bias correction, masked by its
+    agreement with g; `p <- p - lr trust (u + weight_decay p)`, where trust is that of the unmasked step.
+    """
+
+    def __init__(self, weights: Weights, betas: tuple[float, float], eps: float, weight_decay: float, lr: float):
+        self.weights, self.betas, self.eps, self.weight_decay = weights, betas, eps, weight_decay
+        self.param_groups = [{"lr": lr}]
+        self.memory = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in weights]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for weight, (m, v) in zip(self.weights, self.memory, strict=True):
+            g, (beta1, beta2) = weight.grad, self.betas
+            assert g is not None
+            m.mul_(beta1).add_((1 - beta1) * g)
+            v.mul_(beta2).add_((1 - beta2) * g**2)
+            update, decay, trust = m / (v.sqrt() + self.eps), torch.zeros_like(weight), 1.0
+            if weight.dim() > 1:
+                decay = self.weight_decay * weight
+                trust = float(weight.norm() / ((update + decay).norm() + self.eps))
+            mask = (update * g > 0).to(g.dtype)
+            weight.sub_(self.param_groups[0]["lr"] * trust * (update * mask / mask.mean().clamp(min=1e-3) + decay))
 
 
 def sam(make: Make) -> Make:
@@ -150,7 +189,7 @@ def ema(make: Make) -> Make:
 
 def tail(make: Make) -> Make:
     def made(weights: Weights, tail: float, **settings: Any) -> Averaged:
-        first = round(LENGTH * (1 - tail))
+        first = round(STEPS * (1 - tail))
         return Averaged(make(weights, **settings), weights, first, avg_fn=get_swa_avg_fn())
 
     return made
@@ -183,7 +222,14 @@ REFERENCES = {
         "2411.16085, algorithm 1, around torch.optim.AdamW", cautious(ADAMW), with_closure, note=_CAUTIOUS
     ),
     "momentum+cautious": Reference(
-        "2411.16085, algorithm 1, around torch.optim.SGD", cautious(SGD, l2=True), with_closure, note=_CAUTIOUS
+        "2411.16085, algorithm 1, around torch.optim.SGD", cautious_l2(SGD), with_closure, note=_CAUTIOUS
+    ),
+    "lars+cautious": Reference(
+        "2411.16085, algorithm 1, around pytorch_optimizer.LARS", cautious_l2(LARS, 2), with_closure, note=_CAUTIOUS
+    ),
+    "lamb+cautious": Reference(
+        "2411.16085, algorithm 1, written out with 1904.00962", CautiousLamb,
+        note=f"{_CAUTIOUS} The trust ratio is that of the whole step, decay included.",
     ),
     "lion+cautious": Reference(
         "2411.16085, algorithm 1, around pytorch_optimizer.Lion", cautious(Lion), with_closure, note=_CAUTIOUS
@@ -194,14 +240,14 @@ REFERENCES = {
     ),
     "adamw+ema": Reference(
         "torch.optim.swa_utils.AveragedModel(get_ema_multi_avg_fn) around torch.optim.AdamW",
-        ema(ADAMW), with_closure, compared="eval", read=averaged,
+        ema(ADAMW), with_closure, compared={"eval": averaged},
     ),
     "momentum+tail": Reference(
         "torch.optim.swa_utils.AveragedModel(get_swa_avg_fn) around torch.optim.SGD",
-        tail(SGD), with_closure, compared="eval", read=averaged,
+        tail(SGD), with_closure, compared={"eval": averaged},
     ),
     "adamw+grokfast+cautious+sam+lookahead+ema": Reference(
         "all of these around torch.optim.AdamW", ema(lookahead(sam(cautious(grokfast(ADAMW))))), with_closure,
-        choose=inner_step, compared="eval", read=averaged,
+        choose=inner_step, compared={"eval": averaged},
     ),
 }  # fmt: skip
