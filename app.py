@@ -7,6 +7,7 @@ st.navigation(
     [
         st.Page("pages/1_Race.py", title="Race", default=True),
         st.Page("pages/2_Optimizers.py", title="Optimizers"),
+        st.Page("pages/4_Moments.py", title="Moments"),
         st.Page("pages/3_Your_own.py", title="Your own"),
     ],
     position="top",

@@ -184,21 +184,36 @@ def verdict(values: ArrayLike, alpha: float = 0.05, higher_is_better: bool = Fal
     medians = np.median(costs, axis=1)
     order = np.lexsort((diverged, medians))
     left, right = (order[i] for i in np.triu_indices(racers, 1))
-    comparisons = _compare_rows(costs, left, right)
-    adjusted = holm([c.p for c in comparisons])
     return Verdict(
         order=tuple(order.tolist()),
         medians=tuple((-medians if higher_is_better else medians).tolist()),
-        pairs=tuple(
-            Pair(first, second, comparison, p, _answer(comparison, p, len(comparisons), alpha))
-            for first, second, comparison, p in zip(
-                left.tolist(), right.tolist(), comparisons, adjusted.tolist(), strict=True
-            )
-        ),
+        pairs=_judged(costs, left, right, alpha),
         diverged=tuple(diverged.tolist()),
         seeds=seeds,
         alpha=alpha,
     )
+
+
+def against(values: ArrayLike, reference: int, alpha: float = 0.05) -> tuple[Pair, ...]:
+    """Judge each racer against one that was named before looking, as `verdict` does; the family is those k - 1 pairs.
+
+    Of each pair the one with the better median is its `first`.
+
+    Args:
+        values: [k, n], as for `verdict`, lower is better; `reference` is a row of it.
+
+    Raises:
+        ValueError: as for `verdict`, or there is no such row.
+    """
+    _check_alpha(alpha)
+    costs = _costs(values, higher_is_better=False)
+    if not 0 <= reference < len(costs):
+        raise ValueError(f"reference must be a row of {len(costs)}, not {reference}")
+    rank = np.argsort(np.lexsort((np.isinf(costs).sum(axis=1), np.median(costs, axis=1))))
+    others = [row for row in range(len(costs)) if row != reference]
+    sides = [(row, reference) if rank[row] < rank[reference] else (reference, row) for row in others]
+    left, right = np.array(sides, dtype=np.int64).reshape(-1, 2).T
+    return _judged(costs, left, right, alpha)
 
 
 def seeds_needed(pairs: int, alpha: float = 0.05) -> int:
@@ -233,6 +248,18 @@ def _costs(values: ArrayLike, higher_is_better: bool) -> Floats:
     if np.isnan(values).any():
         raise ValueError("values hold a NaN: a diverged run is an infinity, a missing one cannot be judged")
     return np.where(np.abs(values) < LIMIT, -values if higher_is_better else values, np.inf)
+
+
+def _judged(costs: Floats, left: Ints, right: Ints, alpha: float) -> tuple[Pair, ...]:
+    """Compare rows left[q] of costs [k, n] with rows right[q], and say of each pair what the seeds allow."""
+    comparisons = _compare_rows(costs, left, right)
+    adjusted = holm([c.p for c in comparisons])
+    return tuple(
+        Pair(first, second, comparison, p, _answer(comparison, p, len(comparisons), alpha))
+        for first, second, comparison, p in zip(
+            left.tolist(), right.tolist(), comparisons, adjusted.tolist(), strict=True
+        )
+    )
 
 
 def _answer(comparison: Comparison, adjusted: float, pairs: int, alpha: float) -> Answer:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.config import Edit
-from core.edits import EDITS
+from core.edits import EDITS, Remembered
 from core.optimizers import RULES
 from core.optimizers.base import Rule
 from core.plan import Plan, Settings, fresh, settings_of
@@ -21,6 +21,8 @@ from core.probes import PROBES, Look
 from core.reactions import Reaction
 from core.state import LOSS_NOT_FINITE, OPTIMIZER_FAILED, WEIGHTS_NOT_FINITE, Recording, State
 from core.tasks import Batch
+
+FADED = 16  # steps between two looks at what has faded to almost nothing, with which a processor would count slowly
 
 Samples = list[tuple[int, dict[str, Tensor]]]  # (step, {name: [R]})
 
@@ -43,6 +45,7 @@ class Block:
         self.declared = self.rule.slots_for(self.layout)
         self.settings = settings_of(plan.config, self.racers, self.rule, state.params)
         self.slots = SimpleNamespace(**{name: slot[inside] for name, slot in state.slots[rule].items()})
+        self._carry_on(plan, state, inside)
         self.guest = self.rule.guest(state.sealed[rule][inside]) if self.rule.guest else None
         names = [slot.name for slot in self.declared]
         self.trace: dict[str, Tensor] = {}
@@ -64,6 +67,34 @@ class Block:
             for name in names:
                 setattr(self.settings, name, tables[name][t])
             yield
+
+    def _carry_on(self, plan: Plan, state: State, inside: slice) -> None:
+        """What spikes have left in each linear slot so far, `carried`: rows like the slot's own, 0 where none has.
+
+        It is followed from the rule's first spike on, step `spiked_from`: before it there is nothing to follow.
+        """
+        home = set(plan.racers(plan.rule_rows[self.rule.name]))
+        spikes = [step for step, racers in plan.spikes.items() if racers & home]
+        self.spiked_from = min(spikes, default=plan.config.steps)
+        linear = [slot.name for slot in self.declared if slot.linear and spikes]
+        held = state.carried.get(self.rule.name, {})
+        self.left = {
+            name: held[name][inside] if name in held else torch.zeros_like(getattr(self.slots, name)) for name in linear
+        }
+
+    def carried(self, moment: int) -> Tensor | None:
+        """The share of the memory of this moment that comes from spikes, `[R]`; None where it cannot be told.
+
+        Of a mean of gradients the projection `<c, s> / <s, s>` of what the spikes left, c, on the memory s; of a mean
+        of squares `sum c / sum s`. With the rest's share it is 1. 0 where no spike has been.
+        """
+        slot = self.rule.carried(moment, self.layout)
+        if slot is None or not self.left:
+            return None
+        part, whole = self.left[slot.name].flatten(1), getattr(self.slots, slot.name).flatten(1)
+        weight = whole if moment == 1 else torch.ones_like(whole)
+        share: Tensor = (part * weight).sum(1) / (whole * weight).sum(1)
+        return share
 
     def memory(self, moment: int) -> Tensor | None:
         """What the rule remembers of this moment of the gradient, as a chart shows it."""
@@ -110,6 +141,21 @@ class _Context:
         self._chunk.failures[self._block.rows.start + row] = words
 
 
+class _Spiked(_Context):
+    """The same step for what spikes left in the memories: without a gradient and at weights 0, but in a spike's rows.
+
+    So what each step adds to a linear slot is added to one of two: here, or to the rest.
+    """
+
+    def __init__(self, chunk: Chunk, block: Block, g: Tensor, loss: Tensor, batch: Batch, spiked: Tensor):
+        super().__init__(chunk, block, g, loss, batch)
+        self.g, self.p = torch.where(spiked, self.g, 0), torch.where(spiked, self.p, 0)
+
+    def gradient(self, at: Tensor, rows: Tensor | slice | None = None, *, drawn: bool = False) -> tuple[Tensor, Tensor]:
+        """Nothing: what a rule asks for elsewhere is in no linear slot."""
+        return at.new_zeros(len(at)), torch.zeros_like(at)
+
+
 def _index(rows: Tensor | slice) -> NDArray[np.int64] | slice:
     return rows if isinstance(rows, slice) else rows.cpu().numpy()
 
@@ -139,21 +185,37 @@ class _EditRows:
         moved: Tensor = self._rows + self._block.rows.start
         return moved
 
-    def slots(self) -> tuple[tuple[str, int], ...]:
-        return tuple((slot.name, slot.moment) for slot in self._block.declared)
+    def slots(self) -> tuple[Remembered, ...]:
+        return tuple(Remembered(slot.name, slot.moment, slot.counts) for slot in self._block.declared)
 
     def reset(self, slot: str) -> None:
         declared = next(entry for entry in self._block.declared if entry.name == slot)
         block, layout = self._block, self._chunk.plan.task.layout
         blank = fresh(declared, self._chunk.p[block.rows], block.settings, layout)
         setattr(block.slots, slot, getattr(block.slots, slot).index_copy(0, self._rows, blank[self._rows]))
-        getattr(block.ages, slot)[self._rows] = 0
+        if slot in block.left:
+            block.left[slot] = block.left[slot].index_fill(0, self._rows, 0)
 
-    def scale_gradient(self, factor: float) -> None:
-        scale = self._chunk.gradient_scale
-        if scale is None:
-            scale = self._chunk.gradient_scale = self._chunk.p.new_ones(len(self._chunk.p), 1)
-        scale[self._chunk_rows] *= factor
+    def restart(self, slot: str) -> None:
+        getattr(self._block.ages, slot)[self._rows] = 0
+
+    def scale_gradient(self, factor: float, layer: str) -> None:
+        chunk = self._chunk
+        scale = chunk.p.new_ones(len(chunk.p), 1) if chunk.gradient_scale is None else chunk.gradient_scale
+        if layer and scale.shape[1] == 1:
+            scale = scale.repeat(1, chunk.p.shape[1])
+        columns = chunk.plan.task.layout.columns(layer) if layer else slice(None)
+        scale[self._chunk_rows, columns] *= factor
+        chunk.gradient_scale = scale
+
+    def mislabel(self) -> None:
+        self._chunk.wrong = torch.cat([self._chunk.wrong, self._chunk_rows]).unique()
+
+    def unscale(self, factor: float) -> None:
+        chunk = self._chunk
+        if chunk.input_scale is None:
+            chunk.input_scale = chunk.p.new_ones(len(chunk.p))
+        chunk.input_scale[self._chunk_rows] *= factor
 
     def reinitialise(self, draw: int) -> None:
         chunk, rows = self._chunk, self._chunk_rows
@@ -163,6 +225,7 @@ class _EditRows:
         for slot in self._block.declared:
             if callable(slot.reset):  # a memory of weights, of the old ones
                 self.reset(slot.name)
+                self.restart(slot.name)
 
 
 class Chunk:
@@ -177,7 +240,10 @@ class Chunk:
         self.active = (self.stopped < 0).unsqueeze(1)  # [R, 1]
         self._look_who_runs()
         self.unit = self.p.new_ones(1)
-        self.gradient_scale: Tensor | None = None
+        # What edits make of this step's gradient and batch.
+        self.gradient_scale: Tensor | None = None  # [R, 1] or [R, P]
+        self.input_scale: Tensor | None = None  # [R]
+        self.wrong = torch.empty(0, dtype=torch.int64, device=self.p.device)  # rows with wrong labels
         self.blocks = [
             Block(plan, state, rule, slice(max(home.start, rows.start), min(home.stop, rows.stop)), rows)
             for rule, home in plan.rule_rows.items()
@@ -224,7 +290,7 @@ class Chunk:
 
     def _step(self, t: int) -> None:
         config, task = self.plan.config, self.plan.task
-        batch = task.batch(self.seeds, t, config.batch, self.p)
+        batch = self._corrupted(task.batch(self.seeds, t, config.batch, self.p))
         loss, gradient = task.loss_and_grad(self._at(lambda rule: rule.gradient_point), batch)
         self.evaluations += self.alive
         limit = join([block.settings.clip for block in self.blocks]) if self.clips else None
@@ -235,6 +301,9 @@ class Chunk:
         # One number tells whether anything at all stopped being finite; only then is it asked which row.
         if self.any_stopped or self.failures or not math.isfinite(new.sum().item() + loss.sum().item()):
             new, loss = self._freeze(t + 1, new, loss, before)
+        for block, old in zip(self.blocks, before, strict=True):
+            if block.left and t >= block.spiked_from:
+                self._carry(block, old, used, loss, batch)
         self._note(t, loss)
         if self.recording.probe_at(t + 1, config.steps):
             self._probe(t + 1, gradient, new)
@@ -262,7 +331,7 @@ class Chunk:
                 mine = torch.tensor([racer == other for other in block.racers], device=self.p.device)
                 rows = (mine & cut[block.rows]).nonzero().squeeze(1)
                 if contender.resets_with_rate and len(rows):
-                    EDITS["reset"].apply(_EditRows(self, block, rows), what=contender.reset.what)
+                    EDITS["reset"].apply(_EditRows(self, block, rows), what=contender.reset.what, count="own")
 
     def _rest(self, t: int) -> None:
         """A step of a chunk whose rows have all diverged: nothing is computed, and NaN recorded."""
@@ -303,6 +372,43 @@ class Chunk:
         rate = block.settings.lr if block.rule.returns == "direction" else self.unit
         return torch.addcmul(context.p, update, rate, value=-1)
 
+    def _corrupted(self, batch: Batch) -> Batch:
+        """The batch as edits left it: wrong labels, inputs out of scale, in the rows of their racers alone."""
+        task = self.plan.task
+        if len(self.wrong):
+            rows = self.wrong
+            theirs = task.mislabelled(batch.rows(rows), [self.seeds[int(row)] for row in rows])
+            # A clone lies in memory as the batch did, on which the rounding of products depends; `index_copy` does not.
+            pairs = zip(batch.tensors, theirs.tensors, strict=True)
+            batch = Batch(batch.step, tuple(all_.clone().index_copy_(0, rows, own) for all_, own in pairs))
+            self.wrong = rows[:0]
+        if self.input_scale is not None:
+            batch = task.unscaled(batch, self.input_scale)
+            self.input_scale = None
+        return batch
+
+    def _carry(self, block: Block, before: SimpleNamespace, gradient: Tensor, loss: Tensor, batch: Batch) -> None:
+        """Take what spikes left in the block's memories through this step, by the rule's own update.
+
+        Slots that are not linear stand in it as they were; rows that have diverged stay as they are.
+        """
+        now = self.plan.spikes.get(batch.step, frozenset())
+        spiked = torch.tensor([[racer in now] for racer in block.racers], device=self.p.device)
+        context = _Spiked(self, block, gradient, loss, batch, spiked)
+        held = SimpleNamespace(**(vars(before) | block.left))
+        _, slots, _ = block.rule.update(context, held, block.ages, block.settings)
+        left = {name: slots[name] for name in block.left}
+        if self.any_stopped:
+            running = self.active[block.rows]
+            left = {
+                name: torch.where(running.view(-1, *[1] * (part.dim() - 1)), part, block.left[name])
+                for name, part in left.items()
+            }
+        if batch.step % FADED == 0:
+            least = 1e6 * torch.finfo(self.p.dtype).tiny
+            left = {name: torch.where(part.abs() < least, 0, part) for name, part in left.items()}
+        block.left = left
+
     def _freeze(self, step: int, new: Tensor, loss: Tensor, before: list[SimpleNamespace]) -> tuple[Tensor, Tensor]:
         """Put diverged rows back to their last finite values, for good; their loss is NaN from this step on."""
         finite_loss, finite_new = torch.isfinite(loss), torch.isfinite(new).all(dim=1)
@@ -327,7 +433,10 @@ class Chunk:
     def _probe(self, step: int, gradient: Tensor, new: Tensor) -> None:
         layout, rows = self.plan.task.layout, self.alive
         rate = join([block.settings.lr for block in self.blocks]).squeeze(1)
-        look = Look(gradient, self.p, new, self.first_guess, self.evaluations, rate, layout, self._memory, self._trace)
+        look = Look(
+            gradient, self.p, new, self.first_guess, self.evaluations, rate, layout,
+            self._memory, self._trace, self._carried,
+        )  # fmt: skip
         found = {}
         for name in self.recording.names:
             value = PROBES[name](look)
@@ -343,6 +452,12 @@ class Chunk:
 
     def _trace(self, name: str, norm: Callable[[Tensor], Tensor]) -> Tensor:
         return self._of_blocks(lambda block: block.trace.get(name), norm)
+
+    def _carried(self, moment: int) -> Tensor:
+        return join([
+            self.p.new_full((len(block.racers),), math.nan) if share is None else share
+            for block, share in ((block, block.carried(moment)) for block in self.blocks)
+        ])  # fmt: skip
 
     def _of_blocks(self, read: Callable[[Block], Tensor | None], norm: Callable[[Tensor], Tensor]) -> Tensor:
         """`norm` of each row's part of a table, `[R]`; NaN where a rule has no such table."""

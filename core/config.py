@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from core.edits import EDITS, MOMENTS
+from core.edits import COUNTS, EDITS, MOMENTS, WHATS
 from core.optimizers import RULES
 from core.optimizers.base import Rule
 from core.schedules import SCHEDULES, Schedule
@@ -192,9 +192,7 @@ class Config:
                     raise ValueError(
                         f"The {what} of an edit is {repr(value)[:40]}, but must be a whole number from 0 to {end - 1}."
                     )
-            if edit.what.name == "set":
-                hypers = self.racers[edit.racer].spec.hypers
-                complete(hypers, {edit.what.get("setting"): edit.what.get("value")}, self.racers[edit.racer].rule)
+            _possible(edit.what, self.racers[edit.racer], task)
 
     @property
     def rows(self) -> int:
@@ -210,7 +208,8 @@ class Config:
         found: dict[int, list[Edit]] = {}
         for index, racer in enumerate(self.racers):
             for step in racer.resets(self.steps):
-                found.setdefault(step, []).append(Edit(step, index, Choice("reset", (("what", racer.reset.what),))))
+                forgets = Choice("reset", (("what", racer.reset.what), ("count", "own")))
+                found.setdefault(step, []).append(Edit(step, index, forgets))
         for edit in self.edits:
             found.setdefault(edit.step, []).append(edit)
         return found
@@ -232,6 +231,14 @@ class Config:
         """The settings that are not the same at all steps, for some racer."""
         scheduled = {setting for racer in self.racers for setting in racer.moved}
         return scheduled | {edit.what.get("setting") for edit in self.edits if edit.what.name == "set"}
+
+    def spikes(self) -> dict[int, frozenset[int]]:
+        """The steps that have another gradient than the data would give, and the racers for which they have."""
+        steps = {edit.step for edit in self.edits if EDITS[edit.what.name].spikes}
+        return {
+            step: frozenset(e.racer for e in self.edits if e.step == step and EDITS[e.what.name].spikes)
+            for step in sorted(steps)
+        }
 
     def to_json(self) -> str:
         """This config as JSON, readable and complete.
@@ -360,11 +367,13 @@ def race(
 
 def _edit(choice: Choice) -> Choice:
     """An edit with its settings checked, in the order of their declaration."""
-    what, settings = choice.name, dict(choice.settings)
+    what = choice.name
     _one_of("edit", what, EDITS)
     kinds = EDITS[what].settings
+    settings = {**EDITS[what].defaults, **dict(choice.settings)}
     if set(settings) != set(kinds):
-        raise ValueError(f"The edit {what!r} takes {', '.join(kinds)}, not {', '.join(settings) or 'nothing'}.")
+        given = ", ".join(dict(choice.settings)) or "nothing"
+        raise ValueError(f"The edit {what!r} takes {', '.join(kinds) or 'no settings'}, not {given}.")
     for name, value in settings.items():
         if not (isinstance(value, str) if kinds[name] is str else is_number(value)):
             wanted = "a word" if kinds[name] is str else "a finite number"
@@ -372,8 +381,25 @@ def _edit(choice: Choice) -> Choice:
         if kinds[name] is int and (value != int(value) or value < 0):
             raise ValueError(f"{name} of the edit {what!r} is {value!r}, but must be a whole number of at least 0.")
     if what == "reset":
-        _one_of("reset", settings["what"], MOMENTS)
+        _one_of("reset", settings["what"], WHATS)
+        _one_of("count of a reset", settings["count"], COUNTS)
+        if (settings["what"], settings["count"]) == ("count", "kept"):
+            raise ValueError("A reset of the count that keeps the count does nothing.")
     return Choice(what, tuple((name, kind(settings[name])) for name, kind in kinds.items()))
+
+
+def _possible(what: Choice, contender: Racer, task: Task) -> None:
+    """Refuse an edit that this racer or this task cannot have."""
+    if what.name == "set":
+        complete(contender.spec.hypers, {what.get("setting"): what.get("value")}, contender.rule)
+    if what.name == "scale_gradient" and what.get("layer"):
+        _one_of("layer of an edit", what.get("layer"), dict(task.layout.shapes))
+    if what.name == "reset" and contender.spec.guest and (what.get("what") == "count" or what.get("count") == "kept"):
+        raise ValueError(f"{contender.spec.label} counts its steps itself: its memory and its count go together.")
+    if what.name == "mislabel" and not task.mislabels:
+        raise ValueError("This problem has no labels that could be wrong.")
+    if what.name == "unscale" and not task.numeric:
+        raise ValueError("This problem has no inputs that are numbers, so a batch of them cannot be out of scale.")
 
 
 def _schedule(choice: Choice) -> Choice:

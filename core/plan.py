@@ -55,6 +55,7 @@ class Table:
     rule_rows: dict[str, slice]
     chunks: tuple[slice, ...]
     edits: dict[int, list[Edit]]
+    spikes: dict[int, frozenset[int]]  # step -> racers
     changing: frozenset[str]
     averages: bool  # whether some rule reports its loss at other weights than are stored
 
@@ -97,7 +98,8 @@ def _table(config: Config, most: int) -> Table:
         np.argsort(config_row),
         rule_rows,
         tuple(slice(first, end) for first, end in pairwise(ends)),
-        config.edits_at(), frozenset(config.changing()), any(RULES[rule].eval_params for rule in rule_rows),
+        config.edits_at(), config.spikes(), frozenset(config.changing()),
+        any(RULES[rule].eval_params for rule in rule_rows),
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ class Look:
 
     `memory(moment, norm)` is `norm` of each row's memory of the gradient's mean (1) or square (2), and
     `trace(name, norm)` that of an intermediate of the rule's own step: `[R]`, NaN where its rule has none.
+    `carried(moment)` is the share of that memory that comes from spikes, NaN where it cannot be told.
     """
 
     gradient: Tensor  # before scaling and clipping
@@ -33,6 +34,7 @@ class Look:
     layout: Layout
     memory: Callable[[int, Norm], Tensor]
     trace: Callable[[str, Norm], Tensor]
+    carried: Callable[[int], Tensor]
 
 
 def norm(table: Tensor) -> Tensor:
@@ -52,6 +54,8 @@ PROBES: Mapping[str, Callable[[Look], Tensor]] = {
     "distance": lambda look: norm(look.after - look.first_guess),
     "m": lambda look: look.memory(1, norm),
     "root_v": lambda look: look.memory(2, root_norm),
+    "carried_m": lambda look: look.carried(1),
+    "carried_v": lambda look: look.carried(2),
     "rate": lambda look: look.rate,
     "evaluations": lambda look: look.evaluations.to(look.before),
 }

@@ -159,6 +159,12 @@ class Layout:
         """P, the number of parameters of one run."""
         return sum(self.sizes)
 
+    def columns(self, name: str) -> slice:
+        """The columns of a tensor."""
+        names = [known for known, _ in self.shapes]
+        first = sum(self.sizes[: names.index(name)])
+        return slice(first, first + self.sizes[names.index(name)])
+
     def views(self, table: Tensor) -> dict[str, Tensor]:
         """`[R, P]` -> {name: `[R, *shape]`}, without a copy."""
         pieces = table.split(self.sizes, dim=1)

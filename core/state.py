@@ -79,6 +79,7 @@ class State:
     reacting: dict[str, dict[str, Tensor]]  # [R], the memories of schedules that react, by schedule
     cuts: Tensor  # [R, CUTS], the first steps of each lower rate of such a schedule, or -1
     words: dict[int, str]  # row -> what an optimizer that failed said
+    carried: dict[str, dict[str, Tensor]]  # [R_rule, ...], of rules that had a spike: what spikes left in linear slots
     sealed: dict[str, tuple[bytes, ...]]  # by rule, one a row: what a guest optimizer remembers
 
 

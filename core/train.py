@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -59,7 +58,7 @@ def start(config: Config, dtype: torch.dtype = torch.float32, device: str = "cpu
     sealed = {rule: (b"",) * (rows.stop - rows.start) for rule, rows in plan.rule_rows.items() if RULES[rule].guest}
     return State(
         0, params, params, slots, ages, count, count - 1, count, level, level, count - 1,
-        reactions, count.new_full((config.rows, CUTS), -1), {}, sealed,
+        reactions, count.new_full((config.rows, CUTS), -1), {}, {}, sealed,
     )  # fmt: skip
 
 
@@ -88,10 +87,10 @@ def _collect(plan: Plan, state: State, chunks: list[Chunk], count: int) -> tuple
     """The chunks' ends as one state, and what they recorded in the config's row order."""
     step = state.step + count
 
-    def by_rule(read: Callable[[Block], SimpleNamespace]) -> dict[str, dict[str, Tensor]]:
+    def by_rule(read: Callable[[Block], dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
         joined: dict[str, dict[str, Tensor]] = {}
         for rule in plan.rule_rows:
-            own = [vars(read(block)) for chunk in chunks for block in chunk.blocks if block.rule.name == rule]
+            own = [read(block) for chunk in chunks for block in chunk.blocks if block.rule.name == rule]
             joined[rule] = {name: join([part[name] for part in own]) for name in own[0]}
         return joined
 
@@ -129,8 +128,8 @@ def _collect(plan: Plan, state: State, chunks: list[Chunk], count: int) -> tuple
         step=step,
         params=join([chunk.p for chunk in chunks]),
         first_guess=join([chunk.first_guess for chunk in chunks]),
-        slots=by_rule(lambda block: block.slots),
-        ages=by_rule(lambda block: block.ages),
+        slots=by_rule(lambda block: vars(block.slots)),
+        ages=by_rule(lambda block: vars(block.ages)),
         evaluations=join([chunk.evaluations for chunk in chunks]),
         stopped=stopped,
         reason=reason,
@@ -144,6 +143,11 @@ def _collect(plan: Plan, state: State, chunks: list[Chunk], count: int) -> tuple
         cuts=join([chunk.cuts for chunk in chunks]),
         words=state.words
         | {chunk.rows.start + row: words for chunk in chunks for row, words in chunk.failures.items()},
+        carried={
+            rule: left
+            for rule, left in by_rule(lambda block: block.left if block.spiked_from < step else {}).items()
+            if left
+        },
         sealed={
             rule: tuple(
                 seal

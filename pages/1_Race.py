@@ -9,11 +9,10 @@ from typing import Any
 
 import streamlit as st
 
-from core.config import STEPS, Choice, Racer, Reset, race, racer
-from core.schedules import SCHEDULES
+from core.config import STEPS, Choice, Racer, race, racer
 from core.tasks import TASKS
 from ui import costs, limits, live, menu, own, style
-from ui.card import card
+from ui.card import altered, card
 from ui.controls import choice, setting
 from ui.network import network
 from ui.numbers import number_text
@@ -90,29 +89,7 @@ def racer_changed(generation: int, slot: int, what: str, value: Any) -> None:
     elif what == "wrapped":
         attempt(lambda s: s.with_racer(slot, menu.wrapped(chosen, value)), anew=False)
     else:
-        attempt(lambda s: s.with_racer(slot, changed(chosen, what, value)), anew=False)
-
-
-def changed(chosen: Racer, what: str, value: Any) -> Racer:
-    """The racer with one thing changed."""
-    if what == "schedule":
-        defaults = {hyper.name: hyper.default for hyper in SCHEDULES[value].hypers}
-        return _scheduled(chosen, value, defaults)
-    if what.startswith("schedule."):
-        name = what.removeprefix("schedule.")
-        if name not in dict(chosen.schedule.settings):  # of a schedule that has just been replaced
-            return chosen
-        return _scheduled(chosen, chosen.schedule.name, dict(chosen.schedule.settings) | {name: value})
-    if what == "reset":
-        return replace(chosen, reset=Reset(value, chosen.reset.every if value != "nothing" else 0))
-    if what in ("reset_when", "reset_every"):
-        return replace(chosen, reset=Reset(chosen.reset.what, value if chosen.reset.what != "nothing" else 0))
-    return chosen.but(**{what: value})
-
-
-def _scheduled(chosen: Racer, schedule: str, settings: Mapping[str, Any]) -> Racer:
-    made = racer(chosen.rule, schedule=(schedule, settings))
-    return replace(chosen, schedules=made.schedules)
+        attempt(lambda s: s.with_racer(slot, altered(chosen, what, value)), anew=False)
 
 
 def add(contender: Racer | None = None) -> None:

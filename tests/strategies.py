@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core import RULES, SCHEDULES, TASKS, Config, Edit, Hyper, Racer, Reset, edit, race, racer
 from core.config import RESETS, refusal
-from core.edits import EDITS, MOMENTS
+from core.edits import COUNTS, EDITS, MOMENTS
 from core.schedules import Schedule
 from core.tasks import Task
 
@@ -69,16 +69,24 @@ def racers(
 
 
 @st.composite
-def edits(draw: st.DrawFn, contenders: Sequence[Racer], steps: int) -> Edit:
-    """An edit of one of these racers within so many steps."""
+def edits(draw: st.DrawFn, contenders: Sequence[Racer], steps: int, task: Task) -> Edit:
+    """An edit of one of these racers within so many steps, of those that the task can have."""
+    offered = {"mislabel": task.mislabels, "unscale": task.numeric}
     step, index = draw(st.integers(0, steps - 1)), draw(st.integers(0, len(contenders) - 1))
-    what = draw(st.sampled_from(list(EDITS)))
+    what = draw(st.sampled_from([name for name in EDITS if offered.get(name, True)]))
     if what == "set":
         hyper = draw(st.sampled_from(contenders[index].spec.hypers))
         return edit(step, index, what, setting=hyper.name, value=float(draw(values(hyper))))
     drawn: dict[str, Callable[[], Settings]] = {
-        "reset": lambda: {"what": draw(st.sampled_from(list(MOMENTS)))},
-        "scale_gradient": lambda: {"factor": draw(st.floats(-1e3, 1e3))},
+        "reset": lambda: draw(
+            st.sampled_from([{"what": "count"}] + [{"what": w, "count": c} for w in MOMENTS for c in COUNTS])
+        ),
+        "scale_gradient": lambda: {
+            "factor": draw(st.floats(-1e3, 1e3)),
+            "layer": draw(st.sampled_from(["", *dict(task.layout.shapes)])),
+        },
+        "mislabel": dict,
+        "unscale": lambda: {"factor": draw(st.floats(-20, 20))},
         "reinitialise": lambda: {"draw": draw(st.integers(0, 10))},
     }
     return edit(step, index, what, **drawn[what]())
@@ -108,7 +116,8 @@ def configs(
     built = race((kind.name, task), [racer("sgd")]).build_task()
     most = built.examples or 256
     batches = st.integers(2, min(40, most)) if small else st.integers(1, min(256, most))
-    batch = draw(batches if built.examples is None else st.one_of(batches, st.just(built.examples)))
+    whole = built.examples is not None and not (small and built.examples > 2000)  # Python's manual has 371,555 letters
+    batch = draw(st.one_of(batches, st.just(built.examples)) if whole else batches)
     some = racers(tables=tables, others=others, every=8 if small else 5000, rules=fitting(built, batch))
     contenders = draw(st.lists(some, min_size=1, max_size=4))
     seeds: int | list[int] = draw(st.integers(1, 3 if small else 16))
@@ -121,7 +130,7 @@ def configs(
         steps=steps,
         batch=batch,
         seeds=seeds,
-        edits=draw(st.lists(edits(contenders, steps), max_size=3)) if edited else (),
+        edits=draw(st.lists(edits(contenders, steps, built), max_size=3)) if edited else (),
     )
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 from loky.process_executor import BrokenProcessPool
 
-from core import Config, advance, race, racer, start
+from core import Config, Edit, advance, edit, race, racer, start
+from core.fork import branch
 from tests.pools import InlineRaces, Waiting
 from ui import limits, worker
 from ui.kept import Kept, put, take
@@ -479,3 +481,80 @@ def test_thirty_threads_at_once_lose_nothing() -> None:
     assert not errors and not any(thread.is_alive() for thread in threads)
     for config in configs:
         assert_equal(pool.open(config), undisturbed(config))
+
+
+# --- forks
+
+
+def forked(*edits: Edit, rule: str = "adam") -> Config:
+    """A race of one racer with a spike, its fork of the step of the first edit, and these edits of that."""
+    trunk = race("digits", [racer(rule)], steps=300, seeds=2, edits=[edit(40, 0, "scale_gradient", factor=100.0)])
+    return branch(trunk, 0, edits[0].step, *edits) if edits else trunk
+
+
+def pulled(pool: Races, config: Config, to: int = 10**6) -> Race:
+    """A race that forks, trained up to this step."""
+    found = pool.open(config, forks=True)
+    while found.step < min(to, config.steps):
+        assert found.problem is None
+        pool.ask(found)
+    return found
+
+
+def test_a_fork_begins_at_a_kept_state_with_its_past_and_is_the_race(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, config = InlineRaces(), forked(edit(160, 0, "reset", what="v"))
+    trunk = pulled(pool, forked())
+    assert trunk.stages and 10 < len(trunk.stages.sizes) < limits.STAGES
+    taken: list[int] = []
+    monkeypatch.setattr(worker, "start", lambda config: taken.append(0))  # it is not trained from the first guess
+    found = pool.open(config, forks=True)
+    assert found.step == max(step for step in trunk.stages.sizes if step <= 160) > 100
+    assert found.held["loss"] == found.step and not np.isnan(found.tracks["loss"][:, :, : found.step]).any()
+    whole = pulled(pool, config)
+    monkeypatch.undo()
+    alone = undisturbed(config)
+    assert not taken and whole.held == alone.held and whole.marks == alone.marks and whole.test == alone.test
+    for name, values in whole.tracks.items():
+        np.testing.assert_array_equal(values, alone.tracks[name], err_msg=name)
+    assert [step for step, _, _ in whole.verdicts] == [step for step, _, _ in alone.verdicts]
+    assert whole.verdicts[-1] == alone.verdicts[-1]
+
+
+def test_a_fork_of_a_fork_begins_at_the_later_of_the_two() -> None:
+    pool = InlineRaces()
+    pulled(pool, forked(), to=120)
+    once = forked(edit(60, 0, "reset", what="v"))
+    pulled(pool, once)
+    again = pool.open(branch(once, 1, 250, edit(250, 0, "reset", what="m")), forks=True)
+    assert again.trunk and again.trunk.config == once and 200 < again.step <= 250
+
+
+def test_a_race_of_another_past_or_with_racers_that_stopped_is_trained_from_the_start() -> None:
+    pool = InlineRaces()
+    pulled(pool, forked())
+    other = race("digits", [racer("adam")], steps=300, seeds=2, edits=[edit(0, 0, "scale_gradient", factor=2.0)])
+    assert pool.open(other, forks=True).step == 0
+    assert pool.open(replace(forked(), seeds=(5, 6)), forks=True).step == 0
+    lost = race("quadratic", [racer("sgd", lr=1000.0)], steps=300, seeds=1)
+    assert any(mark.kind == "diverged" for mark in pulled(pool, lost).marks)
+    late = pool.open(branch(lost, 0, 299), forks=True)
+    assert late.step == 0 or late.step < next(mark.step for mark in pool.open(lost).marks)
+
+
+def test_only_a_race_that_forks_keeps_states_and_never_more_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = InlineRaces()
+    plain = pool.open(forked())
+    while not plain.complete:
+        pool.ask(plain)
+    assert plain.stages is None
+    pool = InlineRaces()
+    one = max(pulled(pool, forked()).stages.sizes.values())  # type: ignore[union-attr]
+    monkeypatch.setattr(limits, "STAGE_BYTES", 4 * one)
+    pool = InlineRaces()
+    few = pulled(pool, forked())
+    assert few.stages and 0 < sum(few.stages.sizes.values()) <= limits.STAGE_BYTES
+    assert few.size >= sum(few.stages.sizes.values())
+    assert all(few.stages.file(step).stat().st_size == size for step, size in few.stages.sizes.items())
+    monkeypatch.setattr(limits, "STAGE_BYTES", one // 2)
+    none = pulled(InlineRaces(), forked())
+    assert none.stages and not none.stages.sizes

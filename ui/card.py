@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from core.config import CONSTANT, EVERY, Racer
+from core.config import CONSTANT, EVERY, Racer, Reset, racer
 from core.optimizers import RULES, WRAPPERS
 from core.schedules import SCHEDULES
 from core.spec import Layout
@@ -166,3 +167,25 @@ def _more(
 
 def _wrapped(key: str, tell: Callable[..., None]) -> None:
     tell("wrapped", st.session_state[key])
+
+
+def altered(chosen: Racer, what: str, value: Any) -> Racer:
+    """The racer with one thing changed: `what` and `value` as the card tells them."""
+    if what == "schedule":
+        defaults = {hyper.name: hyper.default for hyper in SCHEDULES[value].hypers}
+        return _scheduled(chosen, value, defaults)
+    if what.startswith("schedule."):
+        name = what.removeprefix("schedule.")
+        if name not in dict(chosen.schedule.settings):  # of a schedule that has just been replaced
+            return chosen
+        return _scheduled(chosen, chosen.schedule.name, dict(chosen.schedule.settings) | {name: value})
+    if what == "reset":
+        return replace(chosen, reset=Reset(value, chosen.reset.every if value != "nothing" else 0))
+    if what in ("reset_when", "reset_every"):
+        return replace(chosen, reset=Reset(chosen.reset.what, value if chosen.reset.what != "nothing" else 0))
+    return chosen.but(**{what: value})
+
+
+def _scheduled(chosen: Racer, schedule: str, settings: Mapping[str, Any]) -> Racer:
+    made = racer(chosen.rule, schedule=(schedule, settings))
+    return replace(chosen, schedules=made.schedules)

@@ -56,6 +56,10 @@ CHARTS = (
     Chart("update", "probe", "Update size (step / weights)"),
     Chart("distance", "probe", "Distance from the initial weights", log=False),
 )
+CARRIED = (
+    Chart("carried_m", "probe", "Share of m from bad gradients", log=False, percent=True),
+    Chart("carried_v", "probe", "Share of v from bad gradients", log=False, percent=True),
+)  # of races with a spike
 EVALS = {"train_loss": "train_loss", "val_loss": "validation_loss", "val_acc": "validation_accuracy"}
 PROBE_FIELDS = {
     "rate": "rate", "grad": "gradient", "update": "update", "distance": "distance", "m": "m", "v": "root_v",
@@ -67,6 +71,11 @@ def charts_for(task: Task) -> list[Chart]:
     have = {"": True, "data": "validation" in task.parts, "accuracy": task.accuracy}
     found = [chart for chart in CHARTS if have[chart.needs]]
     return found if have["data"] else sorted(found, key=lambda chart: chart.id != "distance")
+
+
+def probe_fields(config: Config) -> dict[str, str]:
+    """The probes that the browser gets, by field: of a race with a spike also what is left of it."""
+    return PROBE_FIELDS | ({chart.id: chart.id for chart in CARRIED} if config.spikes() else {})
 
 
 def held_out_loss(task: Task) -> str:
@@ -136,7 +145,7 @@ def track_fields(config: Config) -> dict[str, list[str]]:
     return {
         "loss": ["raw", "mid", "lo", "hi"],
         "eval": [f"{name}.{part}" for name in evals for part in parts],
-        "probe": [f"{name}.{part}" for name in PROBE_FIELDS for part in ("mid", "lo", "hi")] + ["evaluations"],
+        "probe": [f"{name}.{part}" for name in probe_fields(config) for part in ("mid", "lo", "hi")] + ["evaluations"],
     }
 
 
@@ -164,7 +173,7 @@ def describe(config: Config) -> dict[str, Any]:
                 "missing": "; ".join(chart.missing.format(name) for name in _without(config, chart.id)),
                 "levels": _levels(task, _level_of(chart.id)),
             }
-            for chart in charts_for(task)
+            for chart in (*charts_for(task), *(CARRIED if config.spikes() else ()))
         ],
         "levels": _levels(task, "loss"),
         "guessing": guessing(task),
@@ -290,9 +299,9 @@ def _evals(config: Config, records: Records, stopped: Array, task: Task) -> Arra
 
 def _probes(config: Config, records: Records, stopped: Array) -> Array:
     if not records.probes:
-        return _stack([np.empty((len(config.racers), 0))] * (3 * len(PROBE_FIELDS) + 1), len(config.racers))
+        return _stack([np.empty((len(config.racers), 0))] * (3 * len(probe_fields(config)) + 1), len(config.racers))
     lines: list[Array] = []
-    for source in PROBE_FIELDS.values():
+    for source in probe_fields(config).values():
         values = by_racer(config, records.probes[source])
         lines += _lines(values if np.isnan(values[0]).all() else counted(values, stopped))
     # Gradients are counted by run; a run that stopped no longer counts, the others of a racer agree.

@@ -44,10 +44,28 @@ class Kept:
         """Bytes of both files."""
         return sum(self._sizes)
 
+    @property
+    def one(self) -> int:
+        """Bytes of one state; 0 before the first slice."""
+        return max(self._sizes)
+
     def turn(self, size: int) -> None:
         """A worker has put as many bytes into `next`: from here on they are the state."""
         self._turn = 1 if self._turn == 0 else 0
         self._sizes[self._turn] = max(size, self._sizes[self._turn])
+
+
+class Stages:
+    """Earlier states of one race, for forks to begin at: a file for each step. They go with this object."""
+
+    def __init__(self, folder: str):
+        self._place = Path(tempfile.mkdtemp(dir=folder))
+        self.sizes: dict[int, int] = {}  # step -> bytes, of those that are there
+        weakref.finalize(self, shutil.rmtree, self._place, ignore_errors=True)
+
+    def file(self, step: int) -> Path:
+        """Where the state after this step is, or is to be put."""
+        return self._place / str(step)
 
 
 class _Pickler(pickle.Pickler):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ _component = st.components.v2.component("descent_lab_live", js=_LOADER, isolate_
 FULL = "Many races are training here right now; this one starts as soon as there is room."
 TRACKS = ("loss", "eval", "probe")
 TOLD = ("verdict", "text")
+Told = Callable[[Race, Sequence[int]], list[tuple[int, str, str]]]  # headline and detail after each of these steps
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,19 @@ def races() -> Races:
 
 
 def chart(
-    key: str, shown: Scenario, on_pull: Callable[[], None], on_view: Callable[[], None], held: Held, scene: int = 0
-) -> None:
+    key: str, shown: Scenario, on_pull: Callable[[], None], on_view: Callable[[], None], held: Held, scene: int = 0,
+    names: Sequence[str] = (), told: Told | None = None, forks: bool = False,
+) -> None:  # fmt: skip
     """Mount the live chart of a scenario; call it inside a fragment, where an acknowledgement reruns it alone.
 
     `held` is what the browser said it has. New samples are sent at once; where there are none yet the call waits for
     a slice, briefly. Then the next slice is asked for, so that the pool trains while the browser draws. `scene` tells
-    races apart that are not to be drawn as each other's ghosts though they share the problem.
+    races apart that are not to be drawn as each other's ghosts though they share the problem. `names` are the racers',
+    where they are not called by what sets them apart; `told` has other words than the verdict. `forks`: the race
+    may be forked, and may be a fork itself (`Races.open`).
     """
     pool = races()
-    race = pool.open(shown.config, viewer())
+    race = pool.open(shown.config, viewer(), forks)
     run = shown.config.key()
     if held.run != run or not held.possible(race):
         held = Held(run)
@@ -92,7 +96,9 @@ def chart(
         pool.wait(race, held.count("loss"))
     if shown.view.x == "seconds" and race.seconds is None:
         pool.time(race)
-    message = _message(shown, race, run, held, scene)
+    message = _message(shown, race, run, held, told)
+    if not held.count("loss"):
+        message["race"] = _race(shown, names or labels(shown.config), scene)
     pool.ask(race)
     _component(key=key, data=message, on_pull_change=on_pull, on_view_change=on_view)
 
@@ -107,12 +113,14 @@ def viewer() -> str:
     return context.session_id if context else ""
 
 
-def _message(shown: Scenario, race: Race, run: str, held: Held, scene: int) -> dict[str, Any]:
+def _message(shown: Scenario, race: Race, run: str, held: Held, told: Told | None) -> dict[str, Any]:
     """What the browser does not hold yet; what never changes in a race goes with its first samples only."""
     ids = [f"r{slot}" for slot in shown.slots]
     trained, counts = race.step, dict(race.held)  # the step first: it is written last
     verdicts, texts = race.verdicts[held.count("verdict") :], race.texts[held.count("text") :]
-    message = {
+    if told:
+        verdicts = told(race, [step for step, _, _ in verdicts])
+    return {
         "run": run,
         "blocks": [
             _block(name, race, held.count(name), counts[name]) for name in TRACKS if counts[name] > held.count(name)
@@ -132,15 +140,13 @@ def _message(shown: Scenario, race: Race, run: str, held: Held, scene: int) -> d
         "view": {"chart": shown.view.chart, "x": shown.view.x, "speed": shown.view.speed},
         "problem": race.problem or (FULL if race.waiting else None),
     }
-    return message if held.count("loss") else message | {"race": _race(shown, ids, scene)}
 
 
-def _race(shown: Scenario, ids: list[str], scene: int) -> dict[str, Any]:
-    names = labels(shown.config)
+def _race(shown: Scenario, names: Sequence[str], scene: int) -> dict[str, Any]:
     return describe(shown.config) | {
         "generation": _problem(shown, scene),
         "racers": [
-            {"id": id, "label": name, "color": slot} for id, name, slot in zip(ids, names, shown.slots, strict=True)
+            {"id": f"r{slot}", "label": name, "color": slot} for name, slot in zip(names, shown.slots, strict=True)
         ],
         "palette": RACERS,
         "writes": shown.config.build_task().writes,

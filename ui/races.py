@@ -18,8 +18,9 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,15 +29,29 @@ from numpy.typing import NDArray
 
 from core.adapter import adapted
 from core.config import Choice, Config
+from core.fork import sources
 from core.plugins import plugged
 from core.state import Texts
 from core.tasks import brought
 from ui import held_out, limits, worker
-from ui.charts import Mark, text_steps, track_fields, track_steps
-from ui.kept import Kept
+from ui.charts import Mark, loss_steps, text_steps, track_fields, track_steps
+from ui.kept import Kept, Stages
 
 log = logging.getLogger(__name__)
 LOST = BrokenProcessPool, ShutdownExecutorError  # what becomes of a job whose worker is gone
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """Where a race begins that shares another's past: a state of that one. The file is kept for as long as this is."""
+
+    config: Config
+    stages: Stages
+    step: int
+
+    @property
+    def file(self) -> Path:
+        return self.stages.file(self.step)
 
 
 @dataclass
@@ -48,6 +63,8 @@ class Race:
     held: dict[str, int]  # samples there are
     step: int = 0
     state: Kept | None = None
+    trunk: Trunk | None = None  # until its own first slice
+    stages: Stages | None = None  # of a race that can be forked
     verdicts: list[tuple[int, str, str]] = field(default_factory=list)
     texts: list[tuple[int, Texts]] = field(default_factory=list)  # (step, what each racer wrote)
     texts_due: int = 0  # how many of these there will be
@@ -68,14 +85,30 @@ class Race:
 
     @property
     def size(self) -> int:
-        """Bytes it takes: tracks, state, verdicts and texts."""
+        """Bytes it takes: tracks, states, verdicts and texts."""
         written = sum(sys.getsizeof(text) for _, texts in self.texts for text in texts)
         tracks = sum(track.nbytes for track in self.tracks.values())
-        return tracks + (self.state.size if self.state else 0) + 300 * len(self.verdicts) + written
+        states = (self.state.size if self.state else 0) + sum(self.stages.sizes.values() if self.stages else ())
+        return tracks + states + 300 * len(self.verdicts) + written
 
     def seen(self, within: float) -> bool:
         """Whether anybody looked at it in the last so many seconds."""
         return max(self.viewers.values(), default=-within) > time.monotonic() - within
+
+
+def _shared(known: Race, race: Race, step: int) -> list[int] | None:
+    """For each racer of `race`, the racer of `known` whose past until this step is its own; None where one has none.
+
+    So it is, too, where a racer had stopped on a seed by then: a fork of what has ended is trained from the start.
+    """
+    if track_fields(known.config) != track_fields(race.config):
+        return None
+    try:
+        own = sources(known.config, race.config, step)
+    except ValueError:
+        return None
+    stopped = {mark.racer for mark in known.marks if mark.kind == "diverged" and mark.step <= step}
+    return None if stopped & set(own) else own
 
 
 class Races:
@@ -97,8 +130,12 @@ class Races:
         for future in futures:
             future.result()
 
-    def open(self, config: Config, viewer: str = "") -> Race:
-        """The race of this config, from the cache where it is known; `viewer` looks at it from now on."""
+    def open(self, config: Config, viewer: str = "", forks: bool = False) -> Race:
+        """The race of this config, from the cache where it is known; `viewer` looks at it from now on.
+
+        Of one that `forks`, some states on the way are kept; a new one begins at the latest of these that a known race
+        of the same past has, and has that past at once. What was told of the past is what was told of that race.
+        """
         key = config.key()
         with self._changed:
             if key not in self._races or self._races[key].problem:
@@ -109,6 +146,10 @@ class Races:
                 }
                 due = len(text_steps(config))
                 self._races[key] = Race(config, tracks, dict.fromkeys(tracks, 0), texts_due=due)
+                if forks:
+                    self._fork(self._races[key])
+            if forks and self._races[key].stages is None:
+                self._races[key].stages = Stages(self._folder)
             self._races[key].viewers[viewer] = time.monotonic()
             self._races.move_to_end(key)
             self._evict()
@@ -128,7 +169,9 @@ class Races:
             if race.waiting:
                 return
             race.state = state = race.state or Kept(self._folder)
-            race.pending = self._submit(worker.train, race.config, state.now, state.next, self._slice(race))
+            begun, trunk = (race.trunk.file, race.trunk.config) if race.trunk else (state.now, None)
+            train = partial(worker.train, trunk=trunk, stages=self._due(race))
+            race.pending = self._submit(train, race.config, begun, state.next, self._slice(race))
             race.pending.add_done_callback(partial(self._trained, race))
 
     def wait(self, race: Race, have: int, seconds: float = limits.WAIT_SECONDS) -> None:
@@ -260,7 +303,9 @@ class Races:
         ]
         race.marks = done.pieces[-1].marks + marks
         race.spent += done.seconds
-        race.step, race.failures = done.step, 0
+        race.step, race.failures, race.trunk = done.step, 0, None
+        if race.stages:
+            race.stages.sizes |= done.staged
         if race.complete:
             race.state = None
         elif race.state:
@@ -279,6 +324,41 @@ class Races:
                 race.seconds = [None] * len(race.config.racers)
             self._changed.notify_all()
 
+    def _fork(self, race: Race) -> None:
+        """Begin a race at the latest kept state of a known race with the same past, if there is one."""
+        found: list[tuple[int, Race, Stages, list[int]]] = []
+        for known in self._races.values():
+            for step in sorted(known.stages.sizes if known.stages and not known.problem else (), reverse=True):
+                own = _shared(known, race, step)
+                if own is not None and known.stages:
+                    found.append((step, known, known.stages, own))
+                    break
+        if not found:
+            return
+        step, known, stages, own = max(found, key=lambda each: each[0])
+        race.trunk, race.step = Trunk(known.config, stages, step), step
+        for name, steps in track_steps(race.config).items():
+            count = race.held[name] = sum(at <= step for at in steps)
+            race.tracks[name][:, :, :count] = known.tracks[name][own, :, :count]
+        race.texts = [(at, tuple(texts[racer] for racer in own)) for at, texts in known.texts if at <= step]
+        race.verdicts = [told for told in known.verdicts if told[0] <= step]
+        race.marks = [
+            replace(mark, racer=racer)
+            for racer, source in enumerate(own)
+            for mark in known.marks
+            if mark.racer == source and (mark.step if mark.known is None else mark.known) <= step
+        ]
+        race.spent = known.spent * step / known.step
+
+    def _due(self, race: Race) -> dict[int, Path]:
+        """The files for the states that are still to be kept, by step; none until it is known how large one is."""
+        if race.stages is None or race.state is None or not race.state.one:
+            return {}
+        count = min(limits.STAGES, limits.STAGE_BYTES // race.state.one)
+        stops = loss_steps(race.config)
+        due = {stops[len(stops) * index // count] for index in range(1, count)}
+        return {step: race.stages.file(step) for step in due if step > race.step}
+
     def _busy(self) -> bool:
         """Whether as many jobs wait or run as there may be."""
         jobs = sum((race.pending is not None) + (race.timing is not None) for race in self._races.values())
@@ -286,7 +366,7 @@ class Races:
 
     def _slice(self, race: Race) -> float:
         """Seconds that the next slice may take."""
-        if not race.step:
+        if not race.step or race.trunk:
             return limits.FIRST_SLICE_SECONDS
         # The second slice is trained while the browser draws the first, which it should not be slow at.
         begun = race.step > race.config.steps / 20

@@ -170,14 +170,14 @@ def read(params: Mapping[str, str], own: Container[str] = ()) -> tuple[Scenario,
     if sum(len(name) + len(value) for name, value in params.items()) > limits.URL_CHARACTERS:
         return default(), ["This link is too long to be one of ours; here is the first screen instead."]
     if params.get("v", VERSION) != VERSION:
-        notes.append(f"This link is of version {_quoted(params['v'])}; it is read as version {VERSION}.")
+        notes.append(f"This link is of version {quoted(params['v'])}; it is read as version {VERSION}.")
     try:
-        return _Reader(params, notes, own).scenario(), notes[:6]
+        return Reader(params, notes, own).scenario(), notes[:6]
     except ValueError as error:
         return default(), [str(error)]
 
 
-class _Reader:
+class Reader:
     """Reads parameters one by one; whatever is wrong becomes a note and the default."""
 
     def __init__(self, params: Mapping[str, str], notes: list[str], own: Container[str]):
@@ -249,7 +249,7 @@ class _Reader:
         value = self.params.get(param, default)
         if value in known:
             return value
-        self.notes.append(f"There is no {what} {_quoted(value)}; {default} is used.")
+        self.notes.append(f"There is no {what} {quoted(value)}; {default} is used.")
         return default
 
     def number(self, param: str, hyper: Hyper, owner: str) -> float | int | bool:
@@ -264,14 +264,14 @@ class _Reader:
             value = math.nan
         if not math.isfinite(value):
             self.notes.append(
-                f"{hyper.title} of {owner} is {_quoted(text)}, no number; {number_text(hyper.default)} is used."
+                f"{hyper.title} of {owner} is {quoted(text)}, no number; {number_text(hyper.default)} is used."
             )
             return hyper.default
         taken = hyper.clamp(value)
         if taken != value:
             within = hyper.low <= value <= hyper.high
             why = "no whole number" if within else f"but goes from {hyper.low:g} to {hyper.high:g} here"
-            self.notes.append(f"{hyper.title} of {owner} is {_quoted(text)}, {why}; {taken:g} is used.")
+            self.notes.append(f"{hyper.title} of {owner} is {quoted(text)}, {why}; {taken:g} is used.")
         return taken
 
 
@@ -279,7 +279,7 @@ def _is_small(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 5
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A stranger's text, short and harmless in a sentence of Markdown, where "www." would begin a link."""
     kept = "".join(character for character in text[:24] if character.isalnum() or character in " .+-_")
     kept = re.sub(r"www\.", "www ", kept, flags=re.IGNORECASE)

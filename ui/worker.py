@@ -12,14 +12,15 @@ import shutil
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from core.adapter import register, warm_guests
 from core.config import Config, race, racer
+from core.fork import graft
 from core.optimizers import Rule
 from core.plugins import Plugin, bring
 from core.state import Recording
@@ -40,6 +41,7 @@ class Slice:
     size: int
     pieces: list[Piece]
     seconds: float  # that the steps took
+    staged: dict[int, int] = field(default_factory=dict)  # step -> bytes, of the states put aside
 
 
 def begin(server: int, folder: str, home: str, adapted: Sequence[Rule] = (), plugins: Sequence[Plugin] = ()) -> None:
@@ -72,15 +74,21 @@ def warm_up() -> None:
     warm_guests()
 
 
-def train(config: Config, state: Path | None, after: Path, seconds: float) -> Slice:
+def train(
+    config: Config, state: Path | None, after: Path, seconds: float, *,
+    trunk: Config | None = None, stages: Mapping[int, Path] | None = None,
+) -> Slice:  # fmt: skip
     """Go on with a race for about so many seconds, and for at least one sample of its loss curve.
 
     `state` is the file to go on from, None at the beginning; `after` is where the state is put then, unless the race is
-    complete.
+    complete. Where the state is one of a `trunk`, this race begins as a fork of it. `stages` are files for the states
+    after these steps of the loss curve, for forks to begin at.
     """
     brought.tidy()
     now = take(state) if state else start(config)
-    stops = loss_steps(config)
+    if trunk is not None:
+        now = graft(trunk, now, config)
+    stops, stages, staged = loss_steps(config), stages or {}, {}
     pieces, began, rate, taken = [], time.perf_counter(), 0.0, 0
     while now.step < config.steps:
         left = seconds - (time.perf_counter() - began)
@@ -88,13 +96,16 @@ def train(config: Config, state: Path | None, after: Path, seconds: float) -> Sl
             break
         wanted = now.step + (max(1, int(0.8 * left * rate)) if taken else FIRST_STEPS)
         stop = stops[min(bisect_left(stops, wanted), len(stops) - 1)]
+        stop = min([step for step in stages if now.step < step <= stop], default=stop)
         before = now.step
         now, records = advance(config, now, stop - before)
         pieces.append(piece(config, records))
+        if stop in stages:
+            staged[stop] = put(now, stages[stop])
         taken += now.step - before
         rate = taken / (time.perf_counter() - began)
     spent = time.perf_counter() - began
-    return Slice(now.step, put(now, after) if now.step < config.steps else 0, pieces, spent)
+    return Slice(now.step, put(now, after) if now.step < config.steps else 0, pieces, spent, staged)
 
 
 def seconds_per_step(config: Config, rounds: int = 8, steps: int = 25, most: float = 1.0) -> list[float]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from core.optimizers import listing
 from core.optimizers.base import (
     BESIDE,
     BETAS,
     CLIP,
     COUPLED,
     Context,
+    Line,
     M,
     Named,
     Rule,
@@ -126,6 +128,7 @@ RULES = (
         (M, V), ("beta1", "beta2"),
         parent="rmsprop", change="The gradient is averaged too, before the division, and both averages start unbiased.",
         tags="adaptive moments",
+        listing=(listing.COUPLED, listing.MEAN, listing.SQUARE, listing.ADAM),
     ),
     Rule(
         "amsgrad", "AMSGrad", amsgrad, (rate(0.001), *BETAS, eps(1e-8), COUPLED, CLIP),
@@ -135,6 +138,14 @@ RULES = (
         (M, V, Slot("v_max", 2)), ("beta1", "beta2"),
         parent="adam", change="It divides by the largest v so far, so a rare large gradient is never forgotten.",
         tags="convergence, long-term memory",
+        listing=(
+            listing.COUPLED, listing.MEAN, listing.SQUARE,
+            Line("v_max = maximum(v_max, v)",
+                 "The largest v so far: what one bad gradient has put there stays for good.",
+                 r"v_{\max} \leftarrow \max(v_{\max}, v)"),
+            Line("p = p - lr * (m / (1 - beta1**t_m)) / (sqrt(v_max / (1 - beta2**t_v)) + eps)",
+                 "Adam's step, divided by the root of the largest v: after a bad gradient steps are short to the end."),
+        ),
     ),
     Rule(
         "adamw", "AdamW", adamw,
@@ -145,6 +156,7 @@ RULES = (
         (M, V), ("beta1", "beta2"),
         parent="adam", change="Weight decay pulls on the weights directly, and is not divided by the root of v.",
         tags="decoupled weight decay",
+        listing=(listing.MEAN, listing.SQUARE, listing.ADAMW),
     ),
     Rule(
         "adamax", "Adamax", adamax, (rate(0.002), *BETAS, eps(1e-8), COUPLED, CLIP),
@@ -155,15 +167,38 @@ RULES = (
         (M, Slot("u", 2, shown=False)), ("beta1", "beta2"),
         parent="adam", change="It divides by the largest gradient so far, which fades, instead of a root mean square.",
         tags="infinity norm, maximum",
+        listing=(
+            listing.COUPLED, listing.MEAN,
+            Line("u = maximum(beta2 * u, abs(g) + eps)",
+                 "u is the largest gradient of late, which fades by {1 - beta2} a step: a bad one is half its size "
+                 "after {half(beta2)}."),
+            Line("p = p - lr * (m / (1 - beta1**t_m)) / u",
+                 "The weight moves against m, divided by the largest recent gradient: never by more than about the "
+                 "rate, {lr}."),
+        ),
     ),
     Rule(
         "nadam", "NAdam", nadam, (rate(0.002), *BETAS, _MOMENTUM_DECAY, eps(1e-8), COUPLED, CLIP),
         _MEANS + r"p \leftarrow p - \eta\,\frac{\new{\mu_{t+1} m/(1-\prod_{s \leq t+1} \mu_s)"
         r" + (1-\mu_t)\,g/(1-\prod_{s \leq t} \mu_s)}}{\sqrt{v/(1-\beta_2^t)} + \epsilon}",
         "Adam with Nesterov's look ahead.", "Dozat (2016)",
-        (M, V, Slot("product", 1, reset=1.0, shape=number, shown=False)), ("beta1", "beta2"),
+        (M, V, Slot("product", 1, reset=1.0, shape=number, shown=False, counts=True)), ("beta1", "beta2"),
         parent="adam", change="The newest gradient is counted once more, as Nesterov's momentum does.",
         tags="nesterov, accelerated gradient, look ahead",
+        listing=(
+            listing.COUPLED, listing.MEAN, listing.SQUARE,
+            Line("mu = beta1 * (1 - 0.5 * 0.96**(t_m * momentum_decay))",
+                 "The momentum at this step, which rises from half of {beta1} to {beta1}.",
+                 r"\mu_t = \beta_1\left(1 - \tfrac12\,0.96^{t\psi}\right)"),
+            Line("mu_next = beta1 * (1 - 0.5 * 0.96**((t_m + 1) * momentum_decay))", "The momentum at the next step.",
+                 r"\mu_{t+1} = \beta_1\left(1 - \tfrac12\,0.96^{(t+1)\psi}\right)"),
+            Line("product = product * mu", "The product of all momenta so far, which corrects the bias of m.",
+                 r"\Pi \leftarrow \Pi\,\mu_t"),
+            Line("p = p - lr * (mu_next * m / (1 - product * mu_next) + (1 - mu) * g / (1 - product)) "
+                 "/ (sqrt(v / (1 - beta2**t_v)) + eps)",
+                 "Adam's step, in which today's gradient counts once more beside m; divided by the size of recent "
+                 "gradients."),
+        ),
     ),
     Rule(
         "radam", "RAdam", radam, (rate(0.001), *BETAS, eps(1e-8), COUPLED, CLIP),
@@ -176,5 +211,17 @@ RULES = (
         "Liu et al., 1908.03265", (M, V), ("beta1", "beta2"),
         parent="adam", change="Steps are held back while v is an average of few gradients.",
         tags="rectified, warm-up, variance",
+        listing=(
+            listing.COUPLED, listing.MEAN, listing.SQUARE,
+            Line("n_max = 2 / (1 - beta2) - 1", "The most gradients that v is ever worth as an average."),
+            Line("n = n_max - 2 * t_v * beta2**t_v / (1 - beta2**t_v)",
+                 "How many it is worth by now: few in the first steps."),
+            Line("r = sqrt((n - 4) * (n - 2) * n_max / ((n_max - 4) * (n_max - 2) * n))",
+                 "How far v can be trusted: it grows from near 0 to 1.", when="n > 5"),
+            Line("p = p - lr * where(n > 5, r * m / (1 - beta1**t_m) * sqrt(1 - beta2**t_v) / (sqrt(v) + eps), "
+                 "m / (1 - beta1**t_m))",
+                 "Until v is worth more than 5 gradients the weight moves by m alone; from then on by Adam's step, held back "
+                 "by r."),
+        ),
     ),
 )  # fmt: skip

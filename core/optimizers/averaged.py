@@ -7,12 +7,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from core.optimizers import listing
 from core.optimizers.base import (
     BESIDE,
     BETAS,
     CLIP,
     COUPLED,
     Context,
+    Line,
     M,
     Named,
     Rule,
@@ -196,6 +198,26 @@ _CORRECT = Hyper(
 
 _SCHEDULE_FREE = r"x \leftarrow (1-c)\,x + c\,z"
 
+_WARM_UP = Line(
+    "rate = lr * minimum(1, t_x / warmup_steps)",
+    "The rate at this step of its warm-up.",
+    r"\eta_t = \eta \min(1, t/T)",
+    "warmup_steps",
+)
+_AVERAGE = (
+    Line("lr_max = maximum(lr_max, rate)", "The largest rate so far.",
+         r"\eta_{\max} \leftarrow \max(\eta_{\max}, \eta_t)"),
+    Line("weight = t_x**r * lr_max**weight_lr_power", "What this step counts in the average.",
+         r"w = t^r\,\eta_{\max}^{\,q}"),
+    Line("weight_sum = weight_sum + weight", "What all steps count together.", r"W \leftarrow W + w"),
+    Line("c = where(weight > 0, weight / weight_sum, 0)",
+         "The newest weights' share in the average, about 1 / t.",
+         r"c = w / W"),
+    Line("x = (1 - c) * x + c * p",
+         "The average x moves a little towards z; it is where the loss is measured, and what one bad step did "
+         "to z fades in it like 1 / t."),
+)  # fmt: skip
+
 RULES = (
     Rule(
         "asgd", "ASGD", asgd, (rate(0.01), _LAMBD, _ALPHA, _T0, COUPLED, CLIP),
@@ -208,6 +230,16 @@ RULES = (
         returns="step", eval_params=lambda p, s, h: s.ax,
         parent="sgd", change="The loss is reported at the average of the weights since step t₀.",
         tags="averaged, Polyak averaging, Ruppert, no schedule",
+        listing=(
+            listing.COUPLED,
+            Line("eta_t = eta", "The rate of this step, as the last one left it: it falls as the steps go on."),
+            Line("p = p - eta_t * (g + lambd * p)",
+                 "The weight moves by that rate times today's gradient, and shrinks a little."),
+            Line("ax = ax + (p - ax) / maximum(1, t_ax - 1 - t0)",
+                 "The average of the weights since step {t0 + 2}: one bad step fades in it like 1 / t."),
+            Line("eta = lr / (1 + lambd * lr * t_eta)**alpha", "The rate of the next step.",
+                 r"\eta_{t+1} = \frac{\eta}{(1 + \lambda\,\eta\,t)^\alpha}"),
+        ),
     ),
     Rule(
         "schedule_free_sgd", "Schedule-Free SGD", schedule_free_sgd,
@@ -218,6 +250,13 @@ RULES = (
         gradient_point=lambda p, s, h: _between(p, s.x, h.momentum), eval_params=lambda p, s, h: s.x,
         parent="asgd", change="The gradient is taken between the last step and the average, not at the last step.",
         tags="no schedule, averaged, anytime",
+        listing=(
+            _WARM_UP,
+            Line("p = p - rate * (g + weight_decay * ((1 - momentum) * p + momentum * x))",
+                 "z, the weights that are stepped with, move by the rate times the gradient, which was taken "
+                 "{momentum} of the way to the average x."),
+            *_AVERAGE,
+        ),
     ),
     Rule(
         "schedule_free_adamw", "Schedule-Free AdamW", schedule_free_adamw,
@@ -232,6 +271,17 @@ RULES = (
         gradient_point=lambda p, s, h: _between(p, s.x, h.beta1), eval_params=lambda p, s, h: s.x,
         parent="schedule_free_sgd", change="Each weight's gradient is divided by the root of v, as in Adam.",
         tags="no schedule, averaged, anytime, adaptive",
+        listing=(
+            Line("y = (1 - beta1) * p + beta1 * x",
+                 "Where the gradient was taken: {beta1} of the way from z to the average x, which damps what one bad "
+                 "step did."),
+            listing.SQUARE,
+            _WARM_UP,
+            Line("p = p - rate * (g / (sqrt(v / (1 - beta2**t_v)) + eps) + weight_decay * y)",
+                 "z moves against the gradient, divided by the size of recent ones: no mean m, so a bad one is stepped "
+                 "along once."),
+            *_AVERAGE,
+        ),
     ),
     Rule(
         "dadapt_adam", "D-Adapt Adam", dadapt_adam,
@@ -244,9 +294,26 @@ RULES = (
         r"\new{d \leftarrow \max\left(d,\; \frac{r}{(1-\sqrt{\beta_2})\,\lVert s\rVert_1}\right)}",
         "Adam that finds its own rate: it estimates how far the minimum is and takes steps to match.",
         "Defazio, Mishchenko, 2301.07733",
-        (M, V, Slot("total"), Slot("r", shape=number), _D), ("beta1", "beta2"), returns="step",
+        (M, V, Slot("total", linear=True), Slot("r", shape=number), _D), ("beta1", "beta2"), returns="step",
         parent="adam", change="The rate is d, an estimate of the distance to the minimum that grows by itself.",
         tags="no learning rate, parameter free, D-Adaptation",
+        listing=(
+            listing.COUPLED,
+            Line("rate = d * lr * where(use_bias_correction > 0, sqrt(1 - beta2**t_v) / (1 - beta1**t_m), 1)",
+                 "The rate that it has found for itself so far, d, times {lr}.", r"\eta_t = d\,\eta"),
+            Line("w = sqrt(v) + eps", "The usual size of gradients, before today's.", r"w = \sqrt{v} + \epsilon"),
+            Line("m = beta1 * m + (1 - beta1) * rate * g",
+                 "m is {beta1} of its old value plus {1 - beta1} of today's gradient times the rate: half of a bad one "
+                 "is gone after {half(beta1)}."),
+            listing.SQUARE,
+            Line("p = p - m / (sqrt(v) + eps)",
+                 "The weight moves by m, the rate already in it, divided by the usual size."),
+            Line("r = sqrt(beta2) * r + (1 - sqrt(beta2)) * rate * dot(g, total / w)",
+                 "One number of the whole network: whether today's gradient agrees with those so far."),
+            Line("total = sqrt(beta2) * total + (1 - sqrt(beta2)) * rate * g", "The gradients so far, fading slowly."),
+            Line("d = fmax(d, r / ((1 - sqrt(beta2)) * l1(total)))",
+                 "The estimated distance to the minimum, which only grows: where a bad gradient raised it, it stays."),
+        ),
     ),
     Rule(
         "prodigy", "Prodigy", prodigy,
@@ -266,10 +333,29 @@ RULES = (
         r"p \leftarrow p - \new{d\,\eta}\,\frac{m}{\sqrt{v} + \new{d}\,\epsilon} \new{{}- d\,\eta\lambda p}",
         "Adam that finds its own rate, from how far it has come and which way the gradient points.",
         "Mishchenko, Defazio, 2306.06101",
-        (M, V, Slot("total"), Slot("p0", reset=itself), Slot("r", shape=number), _D), ("d_coef", "beta1"),
-        returns="step",
+        (M, V, Slot("total", linear=True), Slot("p0", reset=itself), Slot("r", shape=number, linear=True), _D),
+        ("d_coef", "beta1"), returns="step",
         parent="dadapt_adam",
         change="The distance is measured from the first weights, and late gradients count by d², so d grows faster.",
         tags="no learning rate, parameter free, D-Adaptation",
+        listing=(
+            Line("rate = d * lr * where(use_bias_correction > 0, sqrt(1 - beta2**t_v) / (1 - beta1**t_m), 1)",
+                 "The rate that it has found for itself so far, d, times {lr}.", r"\eta_t = d\,\eta"),
+            Line("r = sqrt(beta2) * r + d / d0 * rate * dot(g, p0 - p)",
+                 "One number of the whole network: whether today's gradient points back to the first weights."),
+            Line("total = sqrt(beta2) * total + d / d0 * where(safeguard_warmup > 0, d, rate) * g",
+                 "The gradients so far, fading slowly."),
+            Line("m = beta1 * m + (1 - beta1) * d * g",
+                 "m is {beta1} of its old value plus {1 - beta1} of d times today's gradient: half of a bad one is "
+                 "gone after {half(beta1)}."),
+            Line("v = beta2 * v + (1 - beta2) * (d * g)**2",
+                 "v is {beta2} of its old value plus {1 - beta2} of its square: half of a bad one is still there after "
+                 "{half(beta2)}."),
+            Line("next_d = fmax(d, d_coef * r / l1(total))",
+                 "The estimated distance to the minimum, which only grows: where a bad gradient raised it, it stays."),
+            Line("p = p - rate * (m / (sqrt(v) + next_d * eps) + weight_decay * p)",
+                 "Adam's step at the rate that was found so far; the new distance counts from the next step on."),
+            Line("d = next_d", "The distance, for the next step.", r"d \leftarrow d_{\text{new}}"),
+        ),
     ),
 )  # fmt: skip

@@ -87,7 +87,11 @@ class Slot:
     0 neither (cleared by "all" alone). `shape` gives the axes after the first from the layout (default: one number
     for each parameter). `reset` is the value it starts from: a number, the name of a setting, or a function of the
     weights `[R, P]`. `shown` marks the memory that a chart of its moment shows, `needed_for` names the setting without
-    which it plays no part.
+    which it plays no part. `counts` marks one that counts steps, as an age does, and remembers nothing else.
+
+    `linear` marks a memory to which each step adds a part of its own, `s <- a s + f(g, p)` with `f(0, 0) = 0` and a
+    free of both: what several steps' gradients left in it adds up (other slots may stand in f as they are). So the
+    part of one bad gradient can be carried along by itself.
     """
 
     name: str
@@ -96,11 +100,28 @@ class Slot:
     shape: Callable[[Layout], tuple[int, ...]] | None = None
     shown: bool = True
     needed_for: str = ""
+    linear: bool = False
+    counts: bool = False
 
     def numbers(self, layout: Layout) -> int:
         """How many numbers it keeps for one run."""
         shape = self.shape(layout) if self.shape else (layout.width,)
         return math.prod(shape)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One assignment of an update rule, as a line of PyTorch on whole tables (`run` in core/optimizers/listing.py).
+
+    `says` is what it does and what to expect of it, in one sentence; an expression in braces in it is filled in with
+    the settings. `equation` (KaTeX) is the assignment's own, of a line that the rule's equation leaves out. `when` is
+    an expression that is 0 where the line has nothing to show: it is run all the same.
+    """
+
+    code: str
+    says: str
+    equation: str = ""
+    when: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,6 +140,11 @@ class Rule:
     costs. `full_batch` refuses batches that are less than all of the data, and tasks whose loss changes from step to
     step, `draws_labels` tasks without classes. `guest(sealed)` opens what keeps its memory elsewhere than in slots,
     from what it sealed before (empty: a new one); its slots then say only how old that memory is.
+
+    `listing` is the update once more, as lines of PyTorch to be read: one for each assignment of `equation`, in its
+    order, and before and between them those with an equation of their own. `words(layout)` are the names that only
+    these lines use: functions of whole tables, and what is known of each weight's tensor, `[1, P]`. `unlisted` says in
+    one sentence what is not among the lines.
 
     Among the `hypers` of a rule whose gradient may be clipped is `CLIP`, the last of them.
     """
@@ -143,6 +169,9 @@ class Rule:
     full_batch: bool = False
     draws_labels: bool = False
     guest: Callable[[tuple[bytes, ...]], Guest] | None = None
+    listing: tuple[Line, ...] = ()
+    words: Callable[[Layout], Mapping[str, Any]] | None = None
+    unlisted: str = ""
 
     def slots_for(self, layout: Layout) -> tuple[Slot, ...]:
         """The slots of a run with this layout."""
@@ -151,6 +180,16 @@ class Rule:
     def memory(self, moment: int, layout: Layout) -> Slot | None:
         """The slot that a chart shows as the memory of this moment of the gradient; None where there is none."""
         return next((slot for slot in self.slots_for(layout) if slot.moment == moment and slot.shown), None)
+
+    def carried(self, moment: int, layout: Layout) -> Slot | None:
+        """The memory of this moment in which what a step left can be told from the rest.
+
+        None where there is none, or where the rule goes by another memory too, in which it cannot (AMSGrad's maximum).
+        """
+        own = [slot for slot in self.slots_for(layout) if slot.moment == moment and not slot.needed_for]
+        if any(slot.shown and not slot.linear for slot in own):
+            return None
+        return next((slot for slot in own if slot.linear), None)
 
     def remembered(self, layout: Layout, settings: Mapping[str, object] | None = None) -> float:
         """Numbers kept between two steps for each weight, with these settings (the default ones unless given)."""
@@ -287,4 +326,4 @@ BETAS = (
     decay("beta1", "β₁", 0.9, "Memory of the gradient's mean m: 0.9 forgets half of it in 7 steps."),
     decay("beta2", "β₂", 0.999, "Memory of the squared gradient v: 0.999 forgets half of it in 693 steps."),
 )
-M, V = Slot("m", 1), Slot("v", 2)
+M, V = Slot("m", 1, linear=True), Slot("v", 2, linear=True)

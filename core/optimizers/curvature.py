@@ -9,6 +9,7 @@ from core.optimizers.base import (
     BESIDE,
     CLIP,
     Context,
+    Line,
     M,
     Named,
     Rule,
@@ -166,14 +167,25 @@ RULES = (
         change="It divides by the curvature, estimated on labels the network draws itself, and clips the result.",
         tags="second order, diagonal Hessian, Gauss-Newton, sign, clipping, language models",
         gradients=lambda h: 1 + 1 / h["hess_interval"], draws_labels=True,
+        listing=(
+            Line("m = beta1 * m + (1 - beta1) * g",
+                 "m is {beta1} of its old value plus {1 - beta1} of today's gradient: half of a bad one is gone after "
+                 "{half(beta1)}."),
+            Line("h = where((t_h - 1) % hess_interval == 0, beta2 * h + (1 - beta2) * drawn**2, h)",
+                 "Every {hess_interval} steps the curvature h takes {1 - beta2} of the square of a gradient on labels "
+                 "that the network draws itself: a bad gradient is in it only if it falls on such a step."),
+            Line("p = p - lr * (minimum(maximum(m / (rho * batch * h + 1e-15), -1), 1) + weight_decay * p)",
+                 "The weight moves by m divided by the curvature, and by no more than the rate, {lr}: a bad gradient "
+                 "throws nothing."),
+        ),
     ),
     Rule(
         "lbfgs", "L-BFGS", lbfgs,
         (rate(1.0, "Length of a step along the direction, or the first one that the line search tries; 1 is usual."),
          _HISTORY_SIZE, _STRONG_WOLFE),  # no clipping: two gradients cut to one length tell no curvature
-        r"\new{s = \Delta p},\quad \new{y = \Delta g},\quad p \leftarrow p - \eta\,\new{H}g,\quad "
+        r"\new{s = \Delta p},\quad \new{y = \Delta g},\quad "
         r"\new{H = (I - \tfrac{s y^\top}{y^\top s})\,H\,(I - \tfrac{y s^\top}{y^\top s}) + \tfrac{s s^\top}{y^\top s}"
-        r" \text{ for each remembered } (s, y)}",
+        r" \text{ for each remembered } (s, y)},\quad p \leftarrow p - \eta\,\new{H}g",
         "Reads the curvature off its last few steps, and goes where a bowl of that shape has its bottom.",
         "Liu, Nocedal (1989)",
         (Slot("g"), Slot("step"), Slot("changes", shape=_pairs), Slot("steps", shape=_pairs)),
@@ -182,5 +194,27 @@ RULES = (
         change="The gradient is multiplied by an inverse Hessian made of the last steps and what they did to it.",
         tags="second order, quasi-Newton, BFGS, line search, Wolfe conditions, full batch, limited memory",
         full_batch=True, gradients=lambda h: 1 + h["strong_wolfe"], more_gradients="strong_wolfe",
+        listing=(
+            Line("s = step", "The last step."),
+            Line("y = g - last_g", "How the gradient has changed along it."),
+            Line("changes = pushed(changes, y, dot(y, s) > 1e-10)",
+                 "The changes of the last {history_size} steps, where the loss curved upwards.", r"(y, \dots)"),
+            Line("steps = pushed(steps, s, dot(y, s) > 1e-10)", "The steps themselves.", r"(s, \dots)"),
+            Line("d = newton(g, changes, steps, history_size)",
+                 "The direction -H g, to where a bowl of the remembered shape has its bottom: one bad gradient makes "
+                 "two bad pairs, and the next {history_size} steps go by them."),
+            Line("t = where(strong_wolfe > 0, length, lr * where(t_g == 1, minimum(1, 1 / l1(g)), 1))",
+                 "The length of the step along it: {lr}, less in the first step, or what the line search has found.",
+                 r"\eta"),
+            Line("step = where((largest(g) <= 1e-7) | (dot(g, d) > -1e-9), 0, t * d)",
+                 "The step; none where there is no slope left.", r"s \leftarrow -\eta H g"),
+            Line("p = p + step", "The weight takes it."),
+            Line("last_g = g", "Today's gradient, for the next step's difference.", r"g_{t-1} \leftarrow g"),
+        ),
+        words=lambda layout: {
+            "pushed": lambda stack, newest, where: _pushed(stack, newest, where.unsqueeze(2)),
+            "newton": _newton,
+            "largest": lambda table: table.abs().amax(1, keepdim=True),
+        },
     ),
 )  # fmt: skip

@@ -7,7 +7,20 @@ import math
 import torch
 from torch import Tensor
 
-from core.optimizers.base import BESIDE, CLIP, Context, Named, Rule, Slot, Update, of_tensors, rate, rms, weight_decay
+from core.optimizers.base import (
+    BESIDE,
+    CLIP,
+    Context,
+    Line,
+    Named,
+    Rule,
+    Slot,
+    Update,
+    of_tensors,
+    rate,
+    rms,
+    weight_decay,
+)
 from core.spec import Hyper, Layout
 
 
@@ -93,9 +106,28 @@ RULES = (
         "Keeps v of a matrix as one number a row and one a column, and steps by a share of the weights.",
         "Shazeer, Stern, 1804.04235",
         # Means over rows and over columns: no table of v that a chart could compare with others.
-        (Slot("means", 2, shape=lambda layout: (sum(math.prod(shape) for shape in _kept(layout)),), shown=False),),
+        (Slot("means", 2, shape=lambda layout: (sum(math.prod(shape) for shape in _kept(layout)),), shown=False,
+              linear=True),),
         ("beta2_decay", "d"), returns="step",
         parent="rmsprop", change="v is kept as its rows' and columns' means, and steps are relative to the weights.",
         tags="factored, memory, relative step, update clipping",
+        listing=(
+            Line("means = (1 - t_means**beta2_decay) * means + t_means**beta2_decay * means_of(g**2)",
+                 "Each row's and each column's mean of squared gradients, averaged; a new one counts t to the power "
+                 "{beta2_decay}, so the memory grows with the run.",
+                 r"(r, c) \leftarrow (1-t^{\gamma})\,(r, c) + t^{\gamma}\,\mathrm{means}(g^2)"),
+            Line("v = maximum(product_of(means, eps1), eps1**2)",
+                 "v of a weight, put together from its row and its column: a bad gradient in one weight is felt by all "
+                 "that share either."),
+            Line("u = g / sqrt(v)", "Today's gradient, divided by the usual size in its row and column: about 1."),
+            Line("p = p - minimum(lr, 1 / sqrt(t_means)) * maximum(eps2, rms(p)) * u / maximum(1, rms(u) / d) "
+                 "- lr * weight_decay * p",
+                 "The weight moves by a share, at most {lr}, of the usual size of its tensor's weights; a tensor whose "
+                 "update is larger than {d} is cut down as a whole, so a bad gradient throws nothing."),
+        ),
+        words=lambda layout: {
+            "means_of": lambda table: _means(layout, table),
+            "product_of": lambda means, eps1: _unfactored(layout, means, eps1),
+        },
     ),
 )  # fmt: skip

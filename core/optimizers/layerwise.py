@@ -7,11 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from core.optimizers import listing
 from core.optimizers.base import (
     BETAS,
     CLIP,
     MU,
     Context,
+    Line,
     M,
     Named,
     Rule,
@@ -89,6 +91,12 @@ def _of_matrices(layout: Layout, measure: Callable[..., Tensor], otherwise: floa
     return of_tensors(layout, measured, *tables)
 
 
+def _roles(layout: Layout) -> dict[str, Tensor]:
+    """Which weights are a matrix's or a kernel's, `[1, P]`."""
+    matrix = [layout.role(name) != "vector" for name, _ in layout.shapes]
+    return {"matrix": torch.repeat_interleave(torch.tensor(matrix), torch.tensor(layout.sizes)).unsqueeze(0)}
+
+
 _TRUST = Hyper(
     "trust_coefficient", 0.001, 1e-4, 1.0, log=True, label="Trust coefficient", minimum=0.0, open_minimum=True,
     maximum=1000.0, help="How far a matrix moves at rate 1, as a share of its own size; 0.001 is usual.",
@@ -104,6 +112,16 @@ RULES = (
         "You, Gitman, Ginsburg, 1708.03888", (M,), ("trust_coefficient", "momentum"),
         parent="momentum", change="Each matrix's gradient is made as long as a set share of the matrix itself.",
         tags="layer-wise adaptive rate scaling, trust ratio, large batch",
+        listing=(
+            Line("m = momentum * m + where(matrix & (norm(p) > 0) & (norm(g) + weight_decay * norm(p) > 0), "
+                 "trust_coefficient * norm(p) / (norm(g) + weight_decay * norm(p)), 1) "
+                 "* (g + where(matrix, weight_decay, 0) * p)",
+                 "m keeps {momentum} of itself and takes the matrix's gradient, made {trust_coefficient} times as long "
+                 "as the matrix itself: however large a bad one is, it counts as one gradient. Biases take theirs as "
+                 "it is."),
+            Line("p = p - lr * m", "The weight moves by {lr} of m: every matrix by the same share of its size."),
+        ),
+        words=_roles,
     ),
     Rule(
         "lamb", "LAMB", lamb, (rate(0.001), *BETAS, eps(1e-6), weight_decay(0.0, _LAYERWISE), CLIP),
@@ -115,5 +133,14 @@ RULES = (
         parent="adamw",
         change="Each matrix's step is made as long as the matrix itself, times the rate; m and v keep their bias.",
         tags="layer-wise adaptive moments, trust ratio, large batch, BERT",
+        listing=(
+            listing.MEAN, listing.SQUARE,
+            Line("u = m / (sqrt(v) + eps) + where(matrix, weight_decay, 0) * p",
+                 "Adam's direction with the averages' bias left in, and the decay of matrices."),
+            Line("p = p - lr * where(matrix & (norm(p) > 0) & (norm(u) > 0), norm(p) / (norm(u) + eps), 1) * u",
+                 "The whole matrix's u is made as long as the matrix, times {lr}: where a bad gradient in v shortens "
+                 "all of u, this makes it long again. Biases go by u itself."),
+        ),
+        words=_roles,
     ),
 )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from core.optimizers import listing
 from core.optimizers.adam import adamw
 from core.optimizers.base import (
     BESIDE,
@@ -17,12 +18,12 @@ from core.optimizers.base import (
     CLIP,
     COUPLED,
     Context,
+    Line,
     M,
     Named,
     Rule,
     Slot,
     Update,
-    V,
     beside,
     decay,
     decayed,
@@ -273,6 +274,96 @@ def _rows(which: Tensor) -> Tensor:
     return which.squeeze(1).nonzero().squeeze(1)
 
 
+# ---------------------------------------------------------------- words of the listings
+
+
+def _of_muon(layout: Layout) -> dict[str, Any]:
+    sizes = torch.tensor(layout.sizes)
+
+    def of_each(values: list[float]) -> Tensor:
+        return torch.repeat_interleave(torch.tensor(values, dtype=torch.float64), sizes).unsqueeze(0)
+
+    def others(table: Tensor) -> Tensor:
+        return table[:, ~hidden[0]]
+
+    def spread(kept: Tensor) -> Tensor:
+        return kept.new_full((len(kept), layout.width), math.nan).masked_scatter(~hidden, kept)
+
+    def orthogonal(table: Tensor) -> Tensor:
+        return layout.flat(
+            _orthogonal(view.reshape(len(view), shape[0], -1)) if _by_muon(layout, name) else torch.zeros_like(view)
+            for (name, shape), view in zip(layout.shapes, layout.views(table).values(), strict=True)
+        )
+
+    hidden = of_each([_by_muon(layout, name) for name, _ in layout.shapes]) > 0
+    rows = of_each([shape[0] for _, shape in layout.shapes])
+    columns = of_each([size / shape[0] for size, (_, shape) in zip(layout.sizes, layout.shapes, strict=True)])
+    return {"hidden": hidden, "rows": rows, "columns": columns, "others": others, "spread": spread,
+            "orthogonal": orthogonal}  # fmt: skip
+
+
+def _of_sides(layout: Layout, least: int) -> dict[str, Any]:
+    """Words on the memories of rules with a matrix for each axis of each tensor that has at least so many axes."""
+    shapes = [tensor.shape[1:] for tensor in _tensors(layout, torch.empty(1, layout.width)) if tensor.dim() > least]
+    axes = [axis for shape in shapes for axis, side in enumerate(shape) for _ in range(side * side)]
+    first = torch.tensor(axes, dtype=torch.int64) == 0
+
+    def grams(table: Tensor) -> Tensor:
+        tensors = [tensor for tensor in _tensors(layout, table) if tensor.dim() > least]
+        found = [_gram(tensor, axis) for tensor in tensors for axis in range(1, tensor.dim())]
+        return layout.flat(found) if found else table[:, :0]
+
+    def joined(one: Tensor, other: Tensor) -> Tensor:
+        whole = one.new_empty(len(one), len(axes))
+        whole[:, first], whole[:, ~first] = one, other
+        return whole
+
+    return {
+        "grams": grams, "joined": joined, "first": lambda table: table[:, first],
+        "others": lambda table: table[:, ~first],
+    }  # fmt: skip
+
+
+def _of_shampoo(layout: Layout) -> dict[str, Any]:
+    sides = _sides(layout, 1)
+
+    def roots(total: Tensor, eps: Tensor) -> Tensor:
+        of_axes = [g.dim() - 1 for g in _tensors(layout, total.new_empty(1, layout.width)) for _ in range(1, g.dim())]
+        return layout.flat(
+            _raised(square, eps, -1 / (2 * axes)) for square, axes in zip(_squares(total, sides), of_axes, strict=True)
+        )
+
+    def preconditioned(table: Tensor, root: Tensor) -> Tensor:
+        squares, found = _squares(root, sides), []
+        for tensor in _tensors(layout, table):
+            for axis in range(1, tensor.dim()):
+                tensor = _along(tensor, axis, next(squares))
+            found.append(tensor)
+        return layout.flat(found)
+
+    return {**_of_sides(layout, 1), "roots": roots, "preconditioned": preconditioned}
+
+
+def _of_soap(layout: Layout) -> dict[str, Any]:
+    sides = _sides(layout, 2)
+
+    def eigenbases(gg: Tensor) -> Tensor:
+        return layout.flat(_eigh(gram)[1] for gram in _squares(gg, sides)) if sides else gg
+
+    def refined(gg: Tensor, q: Tensor, v: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        v = gg.new_zeros(len(gg), layout.width) if v is None else v
+        return _refined(layout, gg, q, v) if sides else (q, v)
+
+    return {
+        **_of_sides(layout, 2),
+        "turned": lambda q, table: _turned(layout, q, table),
+        "turned_back": lambda q, table: _turned(layout, q, table, back=True),
+        "eigenbases": eigenbases,
+        "refined": lambda gg, q: refined(gg, q)[0],
+        "reordered": lambda v, gg, q: refined(gg, q, v)[1],
+    }
+
+
 # ---------------------------------------------------------------- settings and entries
 
 
@@ -312,9 +403,29 @@ RULES = (
         r" \new{{}+ \lambda p}\Bigr)",
         "Momentum whose step is the same size along every direction of a hidden matrix.",
         "Jordan et al. (2024), kellerjordan.github.io/posts/muon",
-        (M, Slot("v", 2, shape=lambda layout: (sum(_by_adamw(layout)),))), ("momentum", "adamw_ratio"),
+        (M, Slot("v", 2, shape=lambda layout: (sum(_by_adamw(layout)),), linear=True)), ("momentum", "adamw_ratio"),
         parent="momentum", change="It orthogonalises the whole matrix of m: all its singular values become about 1.",
         tags="orthogonal, Newton-Schulz, spectral norm, AdamW, hidden layers, nanoGPT speedrun",
+        listing=(
+            Line("m = where(hidden, momentum, beta1) * m + (1 - where(hidden, momentum, beta1)) * g",
+                 "m keeps {momentum} of its old value in a hidden matrix and {beta1} elsewhere: half of a bad gradient "
+                 "is gone after {half(momentum)} or {half(beta1)}."),
+            Line("O = orthogonal((1 - momentum) * g + momentum * m)",
+                 "The whole matrix, looked ahead, with every direction made equally long: how large a bad gradient is "
+                 "gets "
+                 "lost, and only its direction is left, in many weights at once.", when="hidden"),
+            Line("v = beta2 * v + (1 - beta2) * others(g)**2",
+                 "Outside of hidden matrices AdamW steps: v is {beta2} of its old value plus {1 - beta2} of today's "
+                 "squared "
+                 "gradient.", r"v \leftarrow \beta_2 v + (1-\beta_2)\,g^2", "~hidden"),
+            Line("u = m / (1 - beta1**t_m) / (sqrt(spread(v) / (1 - beta2**t_v)) + eps)", "AdamW's direction.",
+                 r"u = \frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon}", "~hidden"),
+            Line("p = p - lr * where(hidden, sqrt(maximum(1, rows / columns)) * O + weight_decay * p, "
+                 "adamw_ratio * (u + weight_decay * p))",
+                 "A hidden matrix moves by about {lr} along every direction of it; what is not one, by AdamW at the rate "
+                 "{adamw_ratio * lr}."),
+        ),
+        words=_of_muon,
     ),
     Rule(
         "shampoo", "Shampoo", shampoo,
@@ -327,6 +438,22 @@ RULES = (
         ("precondition_frequency", "matrix_eps"),
         parent="adagrad", change="One matrix for each side of the layer takes the place of one v for each weight.",
         tags="second order, preconditioner, Kronecker, full matrix",
+        listing=(
+            listing.COUPLED,
+            Line("L = first(total) + first(grams(g))",
+                 "Inner products of the rows' gradients, added up: a bad one stays in them for good."),
+            Line("R = others(total) + others(grams(g))",
+                 "The same of the columns (of a kernel: of all its other axes)."),
+            Line("total = joined(L, R)", "Both, as they are kept.", r"(L, R)"),
+            Line("root = where((t_total <= 50) | (t_total % round(precondition_frequency) == 0), roots(total, "
+                 "matrix_eps), root)",
+                 "Their inverse roots, taken anew every {precondition_frequency} steps, at each of the first 50.",
+                 r"(L + \epsilon I)^{-1/4},\; (R + \epsilon I)^{-1/4}"),
+            Line("p = p - lr * preconditioned(g, root)",
+                 "The gradient between the two roots: along every direction it is divided by what has been seen along "
+                 "it."),
+        ),
+        words=_of_shampoo,
     ),
     Rule(
         "soap", "SOAP", soap,
@@ -338,9 +465,33 @@ RULES = (
         r"p \leftarrow p - \eta\,\new{Q_L\,\frac{Q_L^\top m\,Q_R/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon}"
         r"\,Q_R^\top - \eta\lambda p}",
         "Adam run along the directions that Shampoo finds.", "Vyas et al., 2409.11321",
-        (M, V, Slot("GG", shape=_squared(2)), Slot("Q", shape=_squared(2))),
+        # v changes its order with the eigenbases, so that it is not linear.
+        (M, Slot("v", 2), Slot("GG", shape=_squared(2)), Slot("Q", shape=_squared(2))),
         ("beta2", "precondition_frequency"), returns="step",
         parent="shampoo", change="Shampoo's matrices only give the axes; along these it is Adam that sets the steps.",
         tags="second order, preconditioner, eigenbasis, rotation, Kronecker",
+        listing=(
+            Line("L = beta2 * first(GG) + (1 - beta2) * first(grams(g))",
+                 "Inner products of the rows' gradients, {beta2} of the old and {1 - beta2} of the new."),
+            Line("R = beta2 * others(GG) + (1 - beta2) * others(grams(g))",
+                 "The same of the columns (of a kernel: of all its other axes)."),
+            Line("m = where(t_GG > 1, beta1 * m + (1 - beta1) * g, m)",
+                 "m is {beta1} of its old value plus {1 - beta1} of today's gradient: half of a bad one is gone after "
+                 "{half(beta1)}. The run's first gradient only makes the bases."),
+            Line("v = where(t_GG > 1, beta2 * v + (1 - beta2) * turned(Q, g)**2, v)",
+                 "v is {beta2} of its old value plus {1 - beta2} of the squared gradient along the bases: a bad one "
+                 "makes steps short along its own directions, and half of it is gone after {half(beta2)}."),
+            Line("p = where(t_GG > 1, (1 - lr * weight_decay) * (p - lr * sqrt(1 - beta2**minimum(t_v, t_GG - 1)) "
+                 "/ (1 - beta1**minimum(t_m, t_GG - 1)) * turned_back(Q, turned(Q, m) / (sqrt(v) + eps))), p)",
+                 "Adam's step along the bases, turned back into the weights."),
+            Line("GG = joined(L, R)", "Both matrices, as they are kept.", r"(L, R)"),
+            Line("v = where((t_GG > 1) & ((t_GG - 1) % round(precondition_frequency) == 0), reordered(v, GG, Q), v)",
+                 "Where the bases are taken anew, v follows their new order.",
+                 r"v \leftarrow \text{in the order of } \Lambda"),
+            Line("Q = where(t_GG == 1, eigenbases(GG), "
+                 "where((t_GG - 1) % round(precondition_frequency) == 0, refined(GG, Q), Q))",
+                 "The bases, by one power iteration every {precondition_frequency} steps.", r"Q_L, Q_R"),
+        ),
+        words=_of_soap,
     ),
 )  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from core.optimizers.base import CLIP, COUPLED, MU, Context, M, Named, Rule, Update, decayed, rate
+from core.optimizers import listing
+from core.optimizers.base import CLIP, COUPLED, MU, Context, Line, M, Named, Rule, Update, decayed, rate
 from core.spec import Hyper
 
 
@@ -42,6 +43,11 @@ RULES = (
         r"p \leftarrow p - \eta\,g",
         "Step against the gradient. It remembers nothing.", "Robbins, Monro (1951)",
         tags="stochastic gradient descent, plain",
+        listing=(
+            listing.COUPLED,
+            Line("p = p - lr * g",
+                 "The weight moves by {lr} of today's gradient; nothing of it is left for the next step."),
+        ),
     ),
     Rule(
         "momentum", "Momentum", momentum, (rate(0.001), MU, _DAMPENING, COUPLED, CLIP),
@@ -49,6 +55,15 @@ RULES = (
         "A heavy ball: past gradients keep pushing.", "Polyak (1964)", (M,), ("momentum",),
         parent="sgd", change="It steps along m, a running sum of gradients in which old ones fade.",
         tags="heavy ball, velocity",
+        listing=(
+            listing.COUPLED,
+            Line("m = momentum * m + where((t_m > 1) & (momentum > 0), 1 - dampening, 1) * g",
+                 "m keeps {momentum} of itself and takes today's gradient in full, less the dampening, {dampening}: "
+                 "half of a bad one is gone after {half(momentum)}."),
+            Line("p = p - lr * m",
+                 "The weight moves by {lr} of m: a bad gradient is stepped along again and again, and all of it "
+                 "together {1 / (1 - momentum)} times."),
+        ),
     ),
     Rule(
         "nesterov", "Nesterov", nesterov, (rate(0.001), MU, COUPLED, CLIP),
@@ -57,5 +72,14 @@ RULES = (
         (M,), ("momentum",),
         parent="momentum", change="The newest gradient is counted once more: the step is taken from where m will lead.",
         tags="accelerated gradient, look ahead",
+        listing=(
+            listing.COUPLED,
+            Line("m = momentum * m + g",
+                 "m keeps {momentum} of itself and takes today's gradient in full: half of a bad one is gone after "
+                 "{half(momentum)}."),
+            Line("p = p - lr * (g + momentum * m)",
+                 "The weight moves by {lr} of what m will be if the same gradient comes again, so the newest one "
+                 "counts more."),
+        ),
     ),
 )  # fmt: skip

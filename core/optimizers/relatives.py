@@ -8,12 +8,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from core.optimizers import listing
 from core.optimizers.adam import adam_on
 from core.optimizers.base import (
     BESIDE,
     BETAS,
     CLIP,
     Context,
+    Line,
     M,
     Named,
     Rule,
@@ -169,9 +171,16 @@ RULES = (
         r"m \leftarrow \beta_1 m + (1-\beta_1)\,g,\quad v \leftarrow \beta_2 v + (1-\beta_2)\,\new{(g-m)^2 + \epsilon},"
         r"\quad p \leftarrow p - \eta\,\frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon} - \eta\lambda p",
         "Adam that steps far where the gradient is what m foretold, and little where it is not.",
-        "Zhuang et al., 2010.07468", (M, V), ("beta1", "beta2"),
+        "Zhuang et al., 2010.07468", (M, Slot("v", 2)), ("beta1", "beta2"),
         parent="adamw", change="v is the mean square of what m did not foretell, not of the whole gradient.",
         tags="variance, belief, prediction",
+        listing=(
+            listing.MEAN,
+            Line("v = beta2 * v + (1 - beta2) * (g - m)**2 + eps",
+                 "v is {beta2} of its old value plus {1 - beta2} of the square of what m did not foretell: a bad "
+                 "gradient is all surprise, and half of it is gone after {half(beta2)}."),
+            listing.ADAMW,
+        ),
     ),
     Rule(
         "stableadamw", "StableAdamW", stableadamw,
@@ -183,6 +192,14 @@ RULES = (
         "Wortsman et al., 2304.13013", (M, V), ("beta1", "beta2"),
         parent="adamw", change="Each tensor's rate is divided by how far its gradient exceeds what v expects.",
         tags="update clipping, spikes, stability",
+        listing=(
+            listing.MEAN_OWN, listing.SQUARE_OWN,
+            Line("u = m / (1 - beta1**t_m) / (sqrt(v / (1 - beta2**t_v)) + eps)",
+                 "Adam's direction: m, divided by the size of recent gradients."),
+            Line("p = p - lr / maximum(1, rms(g / maximum(sqrt(v / (1 - beta2**t_v)), eps))) * (u + weight_decay * p)",
+                 "The step, shortened in the whole tensor while its gradients are larger than v expects: at the bad "
+                 "one itself, and not after it."),
+        ),
     ),
     Rule(
         "adan", "Adan", adan, (rate(0.001), *_ADAN_BETAS, eps(1e-8), _DECAY, CLIP),
@@ -193,9 +210,22 @@ RULES = (
         r"\frac{m/(1-\beta_1^t) + \new{\beta_2\,d/(1-\beta_2^t)}}{\sqrt{v/(1-\beta_3^t)} + \epsilon}\right)",
         "Adam that also remembers how the gradient changes, and steps to where it is heading.",
         "Xie et al., 2208.06677",
-        (M, Slot("d", 1), V, Slot("last", 1)), ("beta1", "beta2"), returns="step",
+        (M, Slot("d", 1, linear=True), Slot("v", 2), Slot("last", 1, linear=True)), ("beta1", "beta2"), returns="step",
         parent="adamw", change="A mean of the gradient's changes is added: it looks ahead as Nesterov's momentum does.",
         tags="nesterov, look ahead, gradient difference",
+        listing=(
+            listing.MEAN,
+            Line("d = beta2 * d + (1 - beta2) * where(t_last > 1, g - last, 0)",
+                 "d is {beta2} of its old value plus {1 - beta2} of how the gradient has changed: a bad one comes in, "
+                 "and goes out again with the next step."),
+            Line("v = beta3 * v + (1 - beta3) * (g + beta2 * where(t_last > 1, g - last, 0))**2",
+                 "v is {beta3} of its old value plus {1 - beta3} of the square of the gradient looked ahead to: half "
+                 "of a bad one is gone after {half(beta3)}."),
+            Line("p = 1 / (1 + lr * weight_decay) * (p - lr * (m / (1 - beta1**t_m) + beta2 * d / (1 - beta2**t_d)) "
+                 "/ (sqrt(v / (1 - beta3**t_v)) + eps))",
+                 "The weight moves against m and where it is heading, d, divided by the size of recent gradients."),
+            Line("last = g", "Today's gradient, kept whole for the next step's difference.", r"g_{t-1} \leftarrow g"),
+        ),
     ),
     Rule(
         "ademamix", "AdEMAMix", ademamix,
@@ -203,9 +233,26 @@ RULES = (
         r"\new{n \leftarrow \beta_3 n + (1-\beta_3)\,g},\quad p \leftarrow p - \eta\,"
         r"\frac{m/(1-\beta_1^t) + \new{\alpha\,n}}{\sqrt{v/(1-\beta_2^t)} + \epsilon} - \eta\lambda p",
         "AdamW with a second mean that remembers gradients for thousands of steps.",
-        "Pagliardini, Ablin, Grangier, 2409.03137", (M, V, Slot("slow", 1)), ("alpha", "beta3"),
+        "Pagliardini, Ablin, Grangier, 2409.03137", (M, V, Slot("slow", 1, linear=True)), ("alpha", "beta3"),
         parent="adamw", change="A second, far slower mean of the gradient is added to m.",
         tags="old gradients, two momenta, mixture",
+        listing=(
+            listing.MEAN_OWN, listing.SQUARE_OWN,
+            Line("share = minimum(1, t_slow / t_alpha_beta3)", "How much of the warm-up of the slow mean is over.",
+                 r"w = \min(1, t/T)", "t_alpha_beta3"),
+            Line("decay = where(share < 1, minimum(exp(1 / ((1 - share) / log(beta1) + share / log(beta3))), "
+                 "beta3), beta3)",
+                 "Its decay rises from {beta1} to {beta3}.",
+                 r"\ln \tilde\beta_3 = \left(\tfrac{1-w}{\ln\beta_1} + \tfrac{w}{\ln\beta_3}\right)^{-1}",
+                 "t_alpha_beta3"),
+            Line("slow = decay * slow + (1 - decay) * g",
+                 "The slow mean keeps nearly all of its old value: half of a bad gradient is still in it after "
+                 "{half(beta3)}."),
+            Line("p = p - lr * (m / (1 - beta1**t_m) + share * alpha * slow) / (sqrt(v / (1 - beta2**t_v)) + eps) "
+                 "- lr * weight_decay * p",
+                 "AdamW's step with {alpha} times the slow mean in it: a bad gradient keeps pushing, a little, for "
+                 "long."),
+        ),
     ),
     Rule(
         "spam", "SPAM", spam,
@@ -214,8 +261,26 @@ RULES = (
         r"\new{g \leftarrow \mathrm{sign}(g) \min\left(|g|, \sqrt{\theta v}\right)},\quad "
         r"p \leftarrow p - \new{w_t}\,\eta\,\frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon} - \eta\lambda p",
         "Adam that cuts single spikes, and forgets what they did to its memory.", "Huang et al., 2501.06842",
-        (M, V), ("threshold", "update_proj_gap"), returns="step",
+        # How far a gradient is cut depends on v itself, which is therefore not linear.
+        (M, Slot("v", 2)), ("threshold", "update_proj_gap"), returns="step",
         parent="adamw", change="Spikes are cut weight by weight, and both memories are cleared at intervals.",
         tags="spikes, momentum reset, clipping",
+        listing=(
+            Line("m, v = where(t_v % update_proj_gap == 0, 0, m), where(t_v % update_proj_gap == 0, 0, v)",
+                 "Every {update_proj_gap} steps both memories are emptied: nothing bad stays in them for longer."),
+            Line("g = where((g**2 > threshold * v) & (t_v % update_proj_gap >= grad_accu_steps) & (threshold > 0), "
+                 "sign(g) * sqrt(threshold * v), g)",
+                 "A gradient whose square is more than {threshold} times v is cut down to that, before anything "
+                 "remembers it."),
+            listing.MEAN_OWN, listing.SQUARE_OWN,
+            Line("w = where(t_v < update_proj_gap, 1, 1 - 0.99 * (1 + cos(3.141592653589793 * minimum("
+                 "(t_v % update_proj_gap + 1) / (warmup_epoch + 1), 1))) / 2)",
+                 "The rate's warm-up, anew after each time the memories are emptied.",
+                 r"w_t = 1 - \tfrac{0.99}{2}\left(1 + \cos \pi\min"
+                 r"\left(1, \tfrac{t \bmod n + 1}{T_w + 1}\right)\right)"),
+            Line("p = (1 - lr * weight_decay) * (p - w * lr * sqrt(1 - beta2**t_v) / (1 - beta1**t_m) * m / "
+                 "(sqrt(v) + eps))",
+                 "Adam's step at the warmed-up rate; after a spike that was cut it is nearly as it would have been."),
+        ),
     ),
 )  # fmt: skip

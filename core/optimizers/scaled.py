@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import torch
 
+from core.optimizers import listing
 from core.optimizers.base import (
     CLIP,
     COUPLED,
     Context,
+    Line,
     Named,
     Rule,
     Slot,
@@ -121,9 +123,16 @@ RULES = (
         "adagrad", "Adagrad", adagrad, (rate(0.01), _LR_DECAY, _ACCUMULATOR, eps(1e-10), COUPLED, CLIP),
         r"\new{v \leftarrow v + g^2},\quad p \leftarrow p - \eta\,\frac{g}{\new{\sqrt{v} + \epsilon}}",
         "Divides by all the gradients ever seen: its rate only shrinks.", "Duchi, Hazan, Singer (2011)",
-        (Slot("v", 2, reset="initial_accumulator_value"),),
+        (Slot("v", 2, reset="initial_accumulator_value", linear=True),),
         parent="sgd", change="Each weight's step is divided by the size of all its gradients so far.",
         tags="adaptive, sparse",
+        listing=(
+            listing.COUPLED,
+            Line("v = v + g**2", "v takes today's squared gradient and loses nothing: a bad one stays in it for good."),
+            Line("p = p - lr / (1 + (t_v - 1) * lr_decay) * g / (sqrt(v) + eps)",
+                 "The weight moves by {lr} of today's gradient, divided by the root of all squares so far: steps only "
+                 "shrink."),
+        ),
     ),
     Rule(
         "rmsprop", "RMSprop", rmsprop,
@@ -133,10 +142,25 @@ RULES = (
         r"\new{m \leftarrow \mu m + {}} \frac{g}{\sqrt{v} + \epsilon},\quad p \leftarrow p - \eta\,\new{m}",
         "Divides by the size of recent gradients.", "Hinton (2012), Graves 1308.0850",
         # m is a velocity, not a mean of gradients, and the mean divides only where `centered` is on.
-        (V, Slot("m", 1, shown=False, needed_for="momentum"), Slot("mean", 1, shown=False, needed_for="centered")),
+        (V, Slot("m", 1, shown=False, needed_for="momentum"),
+         Slot("mean", 1, shown=False, needed_for="centered", linear=True)),
         ("alpha", "momentum"),
         parent="adagrad", change="v is a moving average instead of a sum: it forgets, so the steps need not shrink.",
         tags="adaptive",
+        listing=(
+            listing.COUPLED,
+            Line("v = alpha * v + (1 - alpha) * g**2",
+                 "v is {alpha} of its old value plus {1 - alpha} of today's squared gradient: half of a bad one is "
+                 "gone after {half(alpha)}."),
+            Line("mean = alpha * mean + (1 - alpha) * g",
+                 "The same average of the gradient itself, whose square is taken off v: what is left is the spread.",
+                 r"\bar g \leftarrow \alpha \bar g + (1-\alpha)\,g", "centered"),
+            Line("m = momentum * m + g / (sqrt(where(centered > 0, maximum(v - mean**2, 0), v)) + eps)",
+                 "Today's gradient is divided by the usual size of gradients, which leaves about 1 of an ordinary one; "
+                 "{momentum} of the last m is kept."),
+            Line("p = p - lr * m",
+                 "The weight moves by {lr} of m: less than usual for as long as a large gradient is in v."),
+        ),
     ),
     Rule(
         "adadelta", "Adadelta", adadelta,
@@ -148,6 +172,19 @@ RULES = (
         (V, Slot("u")), ("rho",),
         parent="rmsprop", change="The size of recent steps takes the place of a learning rate.",
         tags="adaptive, no learning rate, units",
+        listing=(
+            listing.COUPLED,
+            Line("v = rho * v + (1 - rho) * g**2",
+                 "v is {rho} of its old value plus {1 - rho} of today's squared gradient: half of a bad one is gone "
+                 "after {half(rho)}."),
+            Line("d = sqrt(u + eps) / sqrt(v + eps) * g",
+                 "The gradient is divided by its usual size and multiplied by that of recent steps, so a step is as "
+                 "long as steps have been."),
+            Line("u = rho * u + (1 - rho) * d**2",
+                 "u is {rho} of its old value plus {1 - rho} of this step squared: short steps make the next ones "
+                 "short."),
+            Line("p = p - lr * d", "The weight moves by {lr} of d."),
+        ),
     ),
     Rule(
         "rprop", "Rprop", rprop,
@@ -162,5 +199,18 @@ RULES = (
         (Slot("sign", 1, shown=False), Slot("size", reset="lr")), ("etaminus", "etaplus"), returns="step",
         parent="sgd", change="Every weight has a step size of its own, which follows the signs of its gradients.",
         tags="sign, full batch, resilient propagation, no learning rate",
+        listing=(
+            Line("size = minimum(maximum(where(sign(g) * last_sign > 0, etaplus * size, "
+                 "where(sign(g) * last_sign < 0, etaminus * size, size)), step_size_min), step_size_max)",
+                 "The weight's own step size: {etaplus} times larger while its gradient keeps its sign, {etaminus} "
+                 "times where the sign has changed. How large the gradient is does not matter."),
+            Line("size_0 = lr", "What each size was at first: the rate, {lr}, which plays no part later."),
+            Line("last_sign = where(sign(g) * last_sign < 0, 0, sign(g))",
+                 "The sign that the next step is compared with: none where it has just changed.",
+                 r"s \leftarrow \mathrm{sign}(g),\; 0 \text{ where it changed}"),
+            Line("p = p - size * last_sign",
+                 "The weight moves by its own size against the sign, and rests where the sign has changed: one bad "
+                 "gradient can shrink or grow a size, but cannot throw the weight."),
+        ),
     ),
 )  # fmt: skip

@@ -7,6 +7,7 @@ from core.optimizers.base import (
     CLIP,
     MU,
     Context,
+    Line,
     M,
     Named,
     Rule,
@@ -60,6 +61,11 @@ RULES = (
         "Bernstein, Wang, Azizzadenesheli, Anandkumar, 1802.04434",
         parent="sgd", change="Only the sign of each gradient counts: one bit a weight, and no size.",
         tags="sign descent, one bit, compression, scale invariant",
+        listing=(
+            Line("p = p - lr * (sign(g) + weight_decay * p)",
+                 "The weight moves by {lr} against the sign of today's gradient: a bad one moves it no further than "
+                 "any other."),
+        ),
     ),
     Rule(
         "signum", "Signum", signum, (_RATE, MU, _DECAY, CLIP),
@@ -69,6 +75,14 @@ RULES = (
         "Bernstein, Wang, Azizzadenesheli, Anandkumar, 1802.04434", (M,), ("momentum",),
         parent="signsgd", change="The sign is that of a mean of recent gradients, so that noise flips it less often.",
         tags="sign descent, momentum, compression, scale invariant",
+        listing=(
+            Line("m = momentum * m + (1 - momentum) * g",
+                 "m is {momentum} of its old value plus {1 - momentum} of today's gradient: a bad one can set its sign "
+                 "for many steps."),
+            Line("p = p - lr * (sign(m) + weight_decay * p)",
+                 "The weight moves by {lr} against the sign of m: no further, but the wrong way while a bad gradient "
+                 "outweighs the rest of m."),
+        ),
     ),
     Rule(
         "lion", "Lion", lion,
@@ -80,5 +94,13 @@ RULES = (
         "Chen et al., 2302.06675", (M,), ("beta1", "beta2"),
         parent="signum", change="Two memories of one mean: a long one is kept, and the newest gradient weighs more.",
         tags="evolved sign momentum, symbolic discovery, scale invariant",
+        listing=(
+            Line("p = p - lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p)",
+                 "The weight moves by {lr} against the sign of {beta1} of m and {1 - beta1} of today's gradient: a bad "
+                 "one turns steps round, and makes none longer."),
+            Line("m = beta2 * m + (1 - beta2) * g",
+                 "m is {beta2} of its old value plus {1 - beta2} of today's gradient, for the steps to come: half of a "
+                 "bad one is gone after {half(beta2)}."),
+        ),
     ),
 )  # fmt: skip

@@ -18,6 +18,7 @@ from torch import Tensor
 from core.optimizers.base import (
     CLIP,
     Context,
+    Line,
     Named,
     Rule,
     Slot,
@@ -39,9 +40,10 @@ class Wrapper:
 
     `wrap(base)` makes the step; `slots` and `hypers` come on top of the base's own, and `gradients` on top of what a
     step of the base costs. `changes` says what becomes another than the base knows of: its "gradient", its "step", or
-    nothing. `eval_params` marks one that reports the loss at other weights, which a rule that does so itself cannot
-    have put around it. `returns` says what the wrapped rule's update is, where that is not what the base's is. In
-    `equation` the base's step is `\\mathrm{base}`.
+    nothing. `first` and `last` are its lines before and behind those of the base (`Rule.listing`), each with its own
+    equation, `unlisted` says what cannot be put that way. `eval_params` marks one that reports the loss at other
+    weights, which a rule that does so itself cannot have put around it. `returns` says what the wrapped rule's update
+    is, where that is not what the base's is. In `equation` the base's step is `\\mathrm{base}`.
     """
 
     name: str
@@ -57,6 +59,9 @@ class Wrapper:
     returns: Literal["", "step"] = ""
     changes: str = ""
     tags: str = ""
+    first: tuple[Line, ...] = ()
+    last: tuple[Line, ...] = ()
+    unlisted: str = ""
 
 
 def grokfast(base: Rule) -> Step:
@@ -204,8 +209,18 @@ WRAPPERS: Mapping[str, Wrapper] = {
             r"\new{\bar g \leftarrow \alpha \bar g + (1-\alpha)\,g,\quad g \leftarrow g + \lambda \bar g},\quad "
             r"\mathrm{base}",
             "Amplifies the slow part of the gradient, which is said to bring late generalisation forward.",
-            "Lee et al., 2405.20233", (Slot("slow_gradient", 1),),
+            "Lee et al., 2405.20233", (Slot("slow_gradient", 1, linear=True),),
             changes="gradient", tags="gradient filter, grokking, low-pass",
+            first=(
+                Line("slow_gradient = where(t_slow_gradient > 1, "
+                     "grokfast_alpha * slow_gradient + (1 - grokfast_alpha) * g, g)",
+                     "The slow gradient keeps {grokfast_alpha} of its old value: half of a bad one is gone after "
+                     "{half(grokfast_alpha)}.",
+                     r"\bar g \leftarrow \alpha \bar g + (1-\alpha)\,g"),
+                Line("g = g + grokfast_lamb * slow_gradient",
+                     "It is added to today's gradient {grokfast_lamb} times: a bad one comes back for many steps.",
+                     r"g \leftarrow g + \lambda \bar g"),
+            ),
         ),
         Wrapper(
             "cautious", "Cautious", cautious, (),
@@ -213,12 +228,18 @@ WRAPPERS: Mapping[str, Wrapper] = {
             "Moves only the weights whose step agrees with the gradient, and those a little more.",
             "Liang et al., 2411.16085",
             changes="step", tags="sign agreement, mask",
+            unlisted="Cautious acts around these lines: of the step that they make it takes only the parts that agree "
+                     "with today's gradient, made a little longer.",
         ),
         Wrapper(
             "sam", "SAM", sam, (_RHO,),
             r"\new{g \leftarrow \nabla L\left(p + \rho\,\frac{g}{\lVert g\rVert}\right)},\quad \mathrm{base}",
             "Takes the gradient a little uphill, so that it finds flat ground.", "Foret et al., 2010.01412",
             gradients=1, changes="gradient", tags="sharpness aware, flat minima, two gradients",
+            first=(
+                Line("g = uphill", "The gradient, taken once more, {sam_rho} uphill: this is what the rule sees.",
+                     r"g \leftarrow \nabla L\left(p + \rho\,\frac{g}{\lVert g\rVert}\right)"),
+            ),
         ),
         Wrapper(
             "lookahead", "Lookahead", lookahead, _LOOKAHEAD,
@@ -227,6 +248,15 @@ WRAPPERS: Mapping[str, Wrapper] = {
             "Every few steps it goes back part of the way, to slow weights that follow the fast ones.",
             "Zhang et al., 1907.08610", (Slot("slow_weights", reset=itself),),
             returns="step", changes="step", tags="slow weights, k steps forward",
+            last=(
+                Line("slow_weights = where(t_slow_weights % sync_period == 0, "
+                     "slow_weights + slow_step_size * (p - slow_weights), slow_weights)",
+                     "Every {sync_period} steps the slow weights go {slow_step_size} of the way to the fast ones.",
+                     r"s \leftarrow s + \alpha\,(p - s)"),
+                Line("p = where(t_slow_weights % sync_period == 0, slow_weights, p)",
+                     "And the fast ones start from there again: a part of what a bad gradient did is taken back.",
+                     r"p \leftarrow s"),
+            ),
         ),
         Wrapper(
             "ema", "EMA", average, (_EMA_DECAY,),
@@ -234,6 +264,12 @@ WRAPPERS: Mapping[str, Wrapper] = {
             "Reports the loss at a moving average of the weights, and trains on undisturbed.",
             "Polyak, Juditsky (1992), Tarvainen, Valpola, 1703.01780", (Slot("ema_weights", reset=itself),),
             eval_params=lambda p, s, h: s.ema_weights, tags="exponential moving average, averaged weights",
+            last=(
+                Line("ema_weights = where(t_ema_weights > 1, ema_decay * ema_weights + (1 - ema_decay) * p, p)",
+                     "The average where the loss is measured: half of where the weights have been is gone after "
+                     "{half(ema_decay)}.",
+                     r"\bar p \leftarrow \beta \bar p + (1-\beta)\,p"),
+            ),
         ),
         Wrapper(
             "tail", "Tail average", tail, (_TAIL,),
@@ -241,6 +277,12 @@ WRAPPERS: Mapping[str, Wrapper] = {
             "Reports the loss at the mean of the weights over the last part of the run.",
             "Izmailov et al., 1803.05407", (Slot("tail_weights", reset=itself),),
             eval_params=lambda p, s, h: s.tail_weights, tags="stochastic weight averaging, SWA, averaged weights",
+            last=(
+                Line("tail_weights = tail_weights + (p - tail_weights) "
+                     "/ maximum(1, minimum(now - round(total_steps * (1 - tail)), t_tail_weights))",
+                     "The mean of the weights since the tail began; until then, the weights themselves.",
+                     r"\bar p \leftarrow \bar p + \frac{p - \bar p}{n}"),
+            ),
         ),
     )
 }  # fmt: skip
@@ -284,8 +326,14 @@ def wrapped(base: Rule, names: tuple[str, ...]) -> Rule:
 
 def _around(rule: Rule, wrapper: Wrapper) -> Rule:
     inner = rule.slots
+
+    def around(slots: tuple[Slot, ...]) -> tuple[Slot, ...]:
+        if wrapper.changes == "gradient":  # the base remembers another one than the spike's
+            slots = tuple(replace(slot, linear=False) for slot in slots)
+        return (*slots, *wrapper.slots)
+
     slots: Callable[..., tuple[Slot, ...]] | tuple[Slot, ...] = (
-        (lambda layout: (*inner(layout), *wrapper.slots)) if callable(inner) else (*inner, *wrapper.slots)
+        (lambda layout: around(inner(layout))) if callable(inner) else around(inner)
     )
     clipping = tuple(hyper for hyper in rule.hypers if hyper is CLIP)  # stays the last
     return replace(
@@ -304,4 +352,6 @@ def _around(rule: Rule, wrapper: Wrapper) -> Rule:
         change=wrapper.idea,
         tags=f"{rule.tags}, {wrapper.tags}",
         gradients=lambda settings: rule.taken(settings)[0] + wrapper.gradients,
+        listing=(*wrapper.first, *rule.listing, *wrapper.last) if rule.listing else (),
+        unlisted=" ".join(filter(None, (rule.unlisted, wrapper.unlisted))),
     )

@@ -68,6 +68,8 @@ class Task:
     about = ""  # the problem in one sentence
     seed_meaning = "initial weights and data order"
     draws_labels = False  # whether `draw_labels` can be asked for
+    mislabels = False  # whether `mislabelled` can be asked for
+    numeric = False  # whether inputs are numbers, and `unscaled` can be asked for
     writes = False  # whether `sample` can be asked for
     sample_length = 40  # tokens of a text that is written to be read
     layers: tuple[Layer, ...] = ()
@@ -97,6 +99,21 @@ class Task:
         """The same inputs with labels drawn from the network's own predictions at p, one draw for each seed and step.
 
         Only for tasks with `draws_labels`.
+        """
+        raise NotImplementedError
+
+    def mislabelled(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        """The same inputs with every label wrong, the same wrong one for the same seed and step.
+
+        Classes, words and letters are drawn from all the others; numbers have the other sign. Only for tasks with
+        `mislabels`.
+        """
+        raise NotImplementedError
+
+    def unscaled(self, batch: Batch, factors: Tensor) -> Batch:
+        """The same labels with the inputs of each row so many times too large, factors `[R]`.
+
+        Only for tasks whose inputs are `numeric`.
         """
         raise NotImplementedError
 

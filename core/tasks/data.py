@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -60,12 +61,18 @@ def random(seed: int, stream: int, *more: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, stream, *more))))
 
 
-INITIAL, ORDER, DATA, LABELS, WRITING = 0, 1, 2, 3, 4  # streams of `random`
+INITIAL, ORDER, DATA, LABELS, WRITING, WRONG = 0, 1, 2, 3, 4, 5  # streams of `random`
 
 
 def initial_draw(seed: int, draw: int) -> np.random.Generator:
     """Where a seed's initial weights come from, and those of each later draw of the same seed."""
     return random(seed, INITIAL, *([draw] if draw else []))
+
+
+def another_class(labels: Tensor, classes: int, seeds: Sequence[int], step: int) -> Tensor:
+    """Of each label `[R, …]` another one of so many classes, all of them equally likely; drawn for a seed and a step."""
+    drawn = np.stack([random(seed, WRONG, step).integers(1, classes, size=labels.shape[1:]) for seed in seeds])
+    return (labels + torch.as_tensor(drawn).to(labels)) % classes
 
 
 LONG = 1 << 16  # examples of an epoch at most, unless a batch has more: no usual run sees so many

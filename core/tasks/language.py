@@ -13,7 +13,7 @@ from torch.nn.functional import log_softmax
 from core.spec import Hyper, Layout
 from core.tasks.base import Batch, Layer, Level, Task
 from core.tasks.corpus import Corpus, endless_script, manual, play
-from core.tasks.data import LABELS, WRITING, batch_indices, initial_draw, random
+from core.tasks.data import LABELS, WRITING, another_class, batch_indices, initial_draw, random
 from core.tasks.grammar import FOG
 
 TOGETHER = 128  # stretches evaluated at a time: their activations stay in the cache
@@ -43,7 +43,7 @@ class FeedForward(Task):
     """
 
     writes = True
-    draws_labels = True
+    draws_labels = mislabels = True
 
     def __init__(
         self,
@@ -148,6 +148,10 @@ class FeedForward(Task):
         torch.bmm(signal, hidden.transpose(1, 2), out=found["W2"])
         torch.sum(signal, 2, keepdim=True, out=found["b2"])
         return loss, gradient
+
+    def mislabelled(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        x, y = batch.tensors
+        return Batch(batch.step, (x, another_class(y, self.corpus.size, seeds, batch.step)))
 
     def draw_labels(self, p: Tensor, batch: Batch, seeds: Sequence[int]) -> Batch:
         x, _ = batch.tensors

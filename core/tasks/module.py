@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core.spec import Layout
 from core.tasks.base import PARTS, Batch, Layer, Level, Task
-from core.tasks.data import DATA, LABELS, batch_indices, random
+from core.tasks.data import DATA, LABELS, another_class, batch_indices, random
 from core.tasks.plain import Loss, Make, as_like, drawn, inspect, layers
 from core.tasks.traced import Traced
 
@@ -47,7 +47,9 @@ class ModuleTask(Task):
         self._learn = Traced(lambda p, x, y: super(ModuleTask, self).loss_and_grad(p, Batch(0, (x, y))))
         self._look = Traced(lambda p, x, y: self._judged(p, x, y))
         self._ready: dict[tuple[object, ...], Any] = {}  # data and buffers, once for each dtype and device
-        classes = _classes(output, data)
+        classes = self._kinds = _classes(output, data)
+        self.numeric = x.is_floating_point()
+        self.mislabels = classes is not None or y.is_floating_point()
         self.accuracy = classes is not None and "validation" in data
         if classes is not None:
             self._expect_guessing(classes, output, y)
@@ -91,6 +93,14 @@ class ModuleTask(Task):
         draws = np.stack([random(seed, LABELS, batch.step).uniform(size=y.shape[1:]) for seed in seeds])
         drawn = (cumulated < torch.as_tensor(draws).to(p).unsqueeze(2)).sum(2)
         return Batch(batch.step, (x, drawn.clamp(max=logits.shape[2] - 1)))
+
+    def mislabelled(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        x, y = batch.tensors
+        return Batch(batch.step, (x, -y if self._kinds is None else another_class(y, self._kinds, seeds, batch.step)))
+
+    def unscaled(self, batch: Batch, factors: Tensor) -> Batch:
+        x, y = batch.tensors
+        return Batch(batch.step, (x * factors.view(-1, *[1] * (x.dim() - 1)), y))
 
     def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
         x, y = self._tensors(part, p, evaluated=True)

@@ -13,7 +13,7 @@ from torch.nn.functional import log_softmax
 from core.spec import Layout
 from core.tasks.base import Batch, Layer, Level, Task
 from core.tasks.corpus import Corpus, Ints, play
-from core.tasks.data import LABELS, WRITING, batch_indices, initial_draw, random
+from core.tasks.data import LABELS, WRITING, another_class, batch_indices, initial_draw, random
 
 TOGETHER = 48  # stretches evaluated at a time: their activations stay in the cache
 EVALUATED = 64  # stretches of a part that are evaluated at most: all of them took an eighth of a run of 1,200 steps
@@ -41,7 +41,7 @@ class Recurrent(Task):
     """
 
     writes = True
-    draws_labels = True
+    draws_labels = mislabels = True
     name: str  # of the layer
     gates: int  # G
     remembers: str  # what the layer does, in words
@@ -150,6 +150,10 @@ class Recurrent(Task):
                 signal.sum(1),
             ]
         )
+
+    def mislabelled(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        x, y = batch.tensors
+        return Batch(batch.step, (x, another_class(y, self.corpus.size, seeds, batch.step)))
 
     def draw_labels(self, p: Tensor, batch: Batch, seeds: Sequence[int]) -> Batch:
         x, _ = batch.tensors

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from core.tasks.base import PARTS, Batch, Level, Task
-from core.tasks.data import LABELS, Data, Examples, batch_indices, random
+from core.tasks.data import LABELS, Data, Examples, another_class, batch_indices, random
 
 
 class Supervised(Task):
@@ -22,6 +22,7 @@ class Supervised(Task):
     """
 
     parts = PARTS
+    mislabels = numeric = True
     together = 512  # examples evaluated at a time: larger tables fall out of the cache and are paged in anew each time
 
     def __init__(self, data: Data, about: str):
@@ -37,6 +38,10 @@ class Supervised(Task):
     def loss(self, p: Tensor, batch: Batch) -> Tensor:
         x, y = batch.tensors
         return self._compared(self._outputs(p, x), y)
+
+    def unscaled(self, batch: Batch, factors: Tensor) -> Batch:
+        x, y = batch.tensors
+        return Batch(batch.step, (x * factors.view(-1, 1, 1), y))
 
     def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
         inputs, targets = self.data.tensors(part, p)
@@ -116,6 +121,11 @@ class Classifier(Supervised):
         correct = log_p.scatter_(1, labels, -math.inf).amax(1, keepdim=True) < truth
         return {"loss": -truth.sum((1, 2)), "accuracy": correct.sum((1, 2)).to(outputs)}
 
+    def mislabelled(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        x, y = batch.tensors
+        wrong = another_class(y.argmax(1), y.shape[1], seeds, batch.step)
+        return Batch(batch.step, (x, torch.nn.functional.one_hot(wrong, y.shape[1]).transpose(1, 2).to(y)))
+
     def draw_labels(self, p: Tensor, batch: Batch, seeds: Sequence[int]) -> Batch:
         x, y = batch.tensors
         cumulated = self._outputs(p, x).softmax(dim=1).cumsum(dim=1)  # [R, C, B]
@@ -140,6 +150,10 @@ class Regressor(Supervised):
                 "the targets' variance that is explained, is 0 at it and 1 at no loss at all.",
             ),
         )  # fmt: skip
+
+    def mislabelled(self, batch: Batch, seeds: Sequence[int]) -> Batch:
+        x, y = batch.tensors
+        return Batch(batch.step, (x, -y))
 
     def explained(self, loss: float) -> str:
         """R² in the training part: `1 - loss / the mean's`."""
