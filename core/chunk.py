@@ -89,12 +89,14 @@ class Block:
         of squares `sum c / sum s`. With the rest's share it is 1. 0 where no spike has been.
         """
         slot = self.rule.carried(moment, self.layout)
-        if slot is None or not self.left:
+        if slot is None:
             return None
-        part, whole = self.left[slot.name].flatten(1), getattr(self.slots, slot.name).flatten(1)
-        weight = whole if moment == 1 else torch.ones_like(whole)
-        share: Tensor = (part * weight).sum(1) / (whole * weight).sum(1)
-        return share
+        whole: Tensor = getattr(self.slots, slot.name).flatten(1)
+        if not self.left:
+            return whole.new_zeros(len(whole))
+        part, weight = self.left[slot.name].flatten(1), whole if moment == 1 else torch.ones_like(whole)
+        spikes = (part * weight).sum(1)
+        return torch.where(spikes == 0, 0, spikes / (whole * weight).sum(1))
 
     def memory(self, moment: int) -> Tensor | None:
         """What the rule remembers of this moment of the gradient, as a chart shows it."""

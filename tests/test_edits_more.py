@@ -1,7 +1,9 @@
 """Edits that spoil a batch, one layer's gradient or a count: what they do, to whom, and where they cannot be."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -219,6 +221,15 @@ def test_edits_that_cannot_be(task: str, what: str, settings: Mapping[str, Any],
         race(task, [racer("adam")], edits=[edit(0, 0, what, **settings)])
     assert all(word in str(found.value) for word in words), found.value
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("settings", [{"what": "count"}, {"what": "all", "count": "kept"}])
+def test_a_guest_keeps_its_count_to_itself(settings: Mapping[str, str]) -> None:
+    hosted = replace(RULES["sgd"], name="hosted", label="Hosted", guest=mock.Mock())
+    with mock.patch.dict(RULES, {"hosted": hosted}):
+        race("digits", [racer("hosted")], edits=[edit(0, 0, "reset", what="all")])
+        with pytest.raises(ValueError, match="Hosted counts its steps itself"):
+            race("digits", [racer("hosted")], edits=[edit(0, 0, "reset", **settings)])
 
 
 def test_edits_are_complete_and_written() -> None:

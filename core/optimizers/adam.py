@@ -220,8 +220,8 @@ RULES = (
                  "How far v can be trusted: it grows from near 0 to 1.", when="n > 5"),
             Line("p = p - lr * where(n > 5, r * m / (1 - beta1**t_m) * sqrt(1 - beta2**t_v) / (sqrt(v) + eps), "
                  "m / (1 - beta1**t_m))",
-                 "Until v is worth more than 5 gradients the weight moves by m alone; from then on by Adam's step, held back "
-                 "by r."),
+                 "Until v is worth more than 5 gradients the weight moves by m alone; from then on by Adam's step, "
+                 "held back by r."),
         ),
     ),
 )  # fmt: skip

@@ -134,8 +134,8 @@ ADAM = Line(
 )
 ADAMW = Line(
     "p = p - lr * (m / (1 - beta1**t_m)) / (sqrt(v / (1 - beta2**t_v)) + eps) - lr * weight_decay * p",
-    "Adam's step: about the rate, {lr}, while gradients agree, and far less while a large one still stands in v; beside "
-    "it the weight shrinks by {lr * weight_decay} of itself, whatever v is.",
+    "Adam's step: about the rate, {lr}, while gradients agree, and far less while a large one still stands in v; "
+    "beside it the weight shrinks by {lr * weight_decay} of itself, whatever v is.",
 )
 
 

@@ -422,8 +422,8 @@ RULES = (
                  r"u = \frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon}", "~hidden"),
             Line("p = p - lr * where(hidden, sqrt(maximum(1, rows / columns)) * O + weight_decay * p, "
                  "adamw_ratio * (u + weight_decay * p))",
-                 "A hidden matrix moves by about {lr} along every direction of it; what is not one, by AdamW at the rate "
-                 "{adamw_ratio * lr}."),
+                 "A hidden matrix moves by about {lr} along every direction of it; what is not one, by AdamW at the "
+                 "rate {adamw_ratio * lr}."),
         ),
         words=_of_muon,
     ),

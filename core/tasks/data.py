@@ -70,7 +70,7 @@ def initial_draw(seed: int, draw: int) -> np.random.Generator:
 
 
 def another_class(labels: Tensor, classes: int, seeds: Sequence[int], step: int) -> Tensor:
-    """Of each label `[R, …]` another one of so many classes, all of them equally likely; drawn for a seed and a step."""
+    """Of each label `[R, …]` another one of so many classes, all equally likely; drawn for a seed and a step."""
     drawn = np.stack([random(seed, WRONG, step).integers(1, classes, size=labels.shape[1:]) for seed in seeds])
     return (labels + torch.as_tensor(drawn).to(labels)) % classes
 
