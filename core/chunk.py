@@ -14,6 +14,7 @@ from torch import Tensor
 
 from core.config import Edit
 from core.edits import EDITS, Remembered
+from core.lens import Watcher
 from core.optimizers import RULES
 from core.optimizers.base import Rule
 from core.plan import Plan, Settings, fresh, settings_of
@@ -262,14 +263,19 @@ class Chunk:
         self.probes: Samples = []
         self.evals: Samples = []
         self.test: dict[str, Tensor] = {}
-        first = enumerate(zip(plan.racers(rows), plan.seed_of_row[rows].tolist(), strict=True))
-        self.writers = {row: racer for row, (racer, seed) in first if plan.task.writes and seed == 0}
+        both = enumerate(zip(plan.racers(rows), plan.seed_of_row[rows].tolist(), strict=True))
+        first = {row: racer for row, (racer, seed) in both if seed == 0}
+        self.writers = first if plan.task.writes else {}
         self.texts: list[tuple[int, dict[int, str | None]]] = []  # (step, {racer: text})
+        lens = recording.lens
+        self.watcher = Watcher(lens, plan.config, plan.task.layout, self.blocks, first, self.p) if lens else None
 
     def run(self, count: int) -> None:
         """Take so many steps."""
         schedules = [block.schedule(self.plan, self.first, count, self.p) for block in self.blocks]
         self.losses, self.averages = self.p.new_empty(count, len(self.p)), self.smooth.new_empty(count, len(self.p))
+        if self.watcher:
+            self.watcher.begin(self.first, count)
         if self.first == 0 and count:
             self._evaluate(0)
             self._write(0)
@@ -309,6 +315,8 @@ class Chunk:
         self._note(t, loss)
         if self.recording.probe_at(t + 1, config.steps):
             self._probe(t + 1, gradient, new)
+        if self.watcher:
+            self.watcher.look(t + 1, used, self.p, new, self.alive if self.any_stopped else None)
         self.p = new
         if self.recording.evaluate_at(t + 1, config.steps):
             self._evaluate(t + 1)

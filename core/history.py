@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -39,6 +39,8 @@ class History:
     words: dict[int, str]  # row -> what an optimizer that failed said
     texts_at: tuple[int, ...]
     texts: tuple[Texts, ...]  # what each racer's network wrote, on the race's first seed
+    lens_at: NDArray[np.int64]
+    lens: dict[str, NDArray[Any]]  # as core/lens.py says: of its racers, on the race's first seed
 
     @staticmethod
     def of(config: Config, records: Sequence[Records]) -> History:
@@ -64,6 +66,8 @@ class History:
             last.words,
             tuple(at for r in records for at in r.texts_at),
             tuple(written for r in records for written in r.texts),
+            np.concatenate([np.asarray(r.lens_at, dtype=np.int64) for r in records]),
+            {name: np.concatenate([r.lens[name] for r in records]) for name in records[0].lens},
         )  # fmt: skip
 
     def why_stopped(self, racer: int, seed: int) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.lens import Lens
 from core.probes import PROBES
 
 RUNNING, LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE, OPTIMIZER_FAILED = 0, 1, 2, 3
@@ -28,14 +30,15 @@ Texts = tuple[str | None, ...]  # one a racer; None once it has diverged
 class Recording:
     """How often what is dear to measure is measured: about so many times a run, and at its first and last step.
 
-    `names` are the probes that are wanted, `texts` are of networks that write. What is recorded is asked for by who
-    looks; it changes no training.
+    `names` are the probes that are wanted, `texts` are of networks that write, `lens` looks into the steps of a few
+    runs. What is recorded is asked for by who looks; it changes no training.
     """
 
     evaluations: int = 60
     probes: int = 100
     texts: int = 24
     names: tuple[str, ...] = tuple(PROBES)
+    lens: Lens | None = None
 
     def evaluate_at(self, step: int, steps: int) -> bool:
         """Whether the full losses are measured after so many steps (0: before the first)."""
@@ -103,3 +106,5 @@ class Records:
     words: dict[int, str]  # row -> what an optimizer that failed said
     texts_at: tuple[int, ...]
     texts: tuple[Texts, ...]  # what each racer's network wrote, on the race's first seed
+    lens_at: tuple[int, ...]
+    lens: dict[str, NDArray[Any]]  # as core/lens.py says; empty where there is none

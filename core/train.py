@@ -16,6 +16,7 @@ from torch import Tensor
 
 from core.chunk import Block, Chunk, Samples, join
 from core.config import Config
+from core.lens import joined
 from core.optimizers import RULES
 from core.plan import Plan, fresh, plan_of, settings_of
 from core.reactions import reacting
@@ -70,11 +71,13 @@ def advance(config: Config, state: State, steps: int, recording: Recording = REC
     without it (of a batch of 1, only where neither race leaves a row alone in its chunk).
 
     Raises:
-        ValueError: `steps` is negative.
+        ValueError: `steps` is negative, or the recording's lens watches what there is not.
     """
     if steps < 0:
         raise ValueError(f"steps is {steps}, but must be at least 0.")
     plan = plan_of(config)
+    if recording.lens:
+        recording.lens.check(config, plan.task.layout)
     count = min(steps, config.steps - state.step)
     with torch.no_grad():
         chunks = [Chunk(plan, state, rows, recording) for rows in plan.chunks]
@@ -159,6 +162,7 @@ def _collect(plan: Plan, state: State, chunks: list[Chunk], count: int) -> tuple
             for rule in state.sealed
         },
     )
+    watchers = [chunk.watcher for chunk in chunks if chunk.watcher]
     records = Records(
         first=state.step,
         loss=losses,
@@ -176,5 +180,7 @@ def _collect(plan: Plan, state: State, chunks: list[Chunk], count: int) -> tuple
         words={int(plan.config_row[row]): words for row, words in after.words.items()},
         texts_at=tuple(texts),
         texts=tuple(tuple(written[racer] for racer in range(len(plan.config.racers))) for written in texts.values()),
+        lens_at=watchers[0].at if watchers else (),
+        lens=joined(watchers) if watchers else {},
     )
     return after, records

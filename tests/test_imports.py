@@ -22,7 +22,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ("core.guests",),
     ("core.adapter", "core.plugins"),
     ("core.config",),
-    ("core.probes",),
+    ("core.probes", "core.lens"),
     ("core.state",),
     ("core.plan",),
     ("core.reactions",),

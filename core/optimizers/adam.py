@@ -109,7 +109,7 @@ def radam(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     n = most - 2 * age.v * left / (1 - left)
     rectified = ((n - 4) * (n - 2) * most / ((most - 4) * (most - 2) * n) * (1 - left)).sqrt().to(v)
     update = m_hat * torch.where(n > 5, rectified / (root + h.eps), 1)
-    return update, {"m": m, "v": v}, {"m_hat": m_hat, "root_v": root}
+    return update, {"m": m, "v": v}, {"m_hat": m_hat, "root_v_hat": root / (1 - left).sqrt().to(v)}
 
 
 _MEANS = r"m \leftarrow \beta_1 m + (1-\beta_1)\,g,\quad v \leftarrow \beta_2 v + (1-\beta_2)\,g^2,\quad "

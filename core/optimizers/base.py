@@ -9,9 +9,7 @@ A rule is `rule(ctx, s, age, h) -> (update, slots, trace)`, all on tables with o
 
 `update` is the direction that is subtracted; the trainer multiplies it by the learning rate last, so that a rule
 reads like its equation (`Rule.returns` for one that returns the whole step, or the new weights). `slots` are the new
-memories, `trace` the intermediate quantities by name, for whoever wants to look inside a step. Two of them tell where
-weight decay went, as a share of p, `[R, 1]` or `[R, P]`: `update` has `trace["decay"] p` in it, beside the gradient;
-or the gradient that the rule used was `g + trace["l2"] p`, where that is not `weight_decay` all over.
+memories, `trace` the intermediate quantities by name (`TRACES`), for whoever wants to look inside a step.
 """
 
 from __future__ import annotations
@@ -73,6 +71,18 @@ class Guest(Protocol):
         """What each row's optimizer remembers."""
         ...
 
+
+# What the names in a trace mean; a rule gives those that it has.
+TRACES: Mapping[str, str] = {
+    "m_hat": "The mean of gradients that the step goes along, its bias corrected where the rule corrects it. [R, P]",
+    "root_v_hat": "The root of the mean of squares that the step is divided by, before eps is added where it is added "
+    "outside the root; its bias corrected where the rule corrects it. [R, P]",
+    "turned_root_v": "Such a root of gradients turned into other bases than that of the weights. [R, P]",
+    "decay": "Weight decay beside the gradient: the share of p that is in the update. [R, 1] or [R, P]",
+    "l2": "Weight decay through the gradient, where it is not `weight_decay` all over: the rule used g + l2 p. [R, P]",
+    "d": "The estimate of the distance to the minimum. [R, 1]",
+    "length": "How long a step a search along the line took, in directions. [R, 1]",
+}
 
 Named = Any  # a namespace of tensors, one attribute for each slot or setting
 Update = tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]

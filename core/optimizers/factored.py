@@ -43,7 +43,7 @@ def adafactor(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     decay = h.lr * h.weight_decay
     if h.uses("weight_decay"):
         step = torch.addcmul(step, decay, ctx.p)
-    return step, {"means": means}, {"root_v": root, "decay": decay}
+    return step, {"means": means}, {"root_v_hat": root, "decay": decay}
 
 
 def _means(layout: Layout, table: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def lamb(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     decay = _of_matrices(ctx.layout, lambda g: h.weight_decay, 0, ctx.g)
     u = torch.addcmul(m / (root + h.eps), decay, ctx.p)
     trusted = _of_matrices(ctx.layout, trust, 1, u, ctx.p)
-    return trusted * u, {"m": m, "v": v}, {"root_v": root, "decay": trusted * decay}
+    return trusted * u, {"m": m, "v": v}, {"root_v_hat": root, "decay": trusted * decay}
 
 
 def _ratio(above: Tensor, below: Tensor) -> Tensor:

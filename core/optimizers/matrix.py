@@ -166,7 +166,7 @@ def soap(ctx: Context, s: Named, age: Named, h: Named) -> Update:
         if len(rows := _rows(~first & (passed % h.precondition_frequency.round() == 0))):
             bases, ordered = _refined(layout, gg[rows], q[rows], v[rows])
             q, v = q.index_copy(0, rows, bases), v.index_copy(0, rows, ordered)
-    return step, {"m": m, "v": v, "GG": gg, "Q": q}, {"root_v": root, "decay": decay}
+    return step, {"m": m, "v": v, "GG": gg, "Q": q}, {"turned_root_v": root, "decay": decay}
 
 
 def _turned(layout: Layout, bases: Tensor, table: Tensor, *, back: bool = False) -> Tensor:

@@ -121,11 +121,12 @@ def spam(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     root = v.sqrt()
     warm = 1 - 0.99 * (1 + (math.pi * ((since + 1) / (h.warmup_epoch + 1)).clamp(max=1)).cos()) / 2
     rate = h.lr * torch.where(age.v < h.update_proj_gap, 1, warm)
-    step = rate * (1 - h.beta2**age.v).sqrt() / (1 - h.beta1**age.m) * m / (root + h.eps)
+    unbiased_m, unbiased_root = 1 - h.beta1**age.m, (1 - h.beta2**age.v).sqrt()
+    step = rate * unbiased_root / unbiased_m * m / (root + h.eps)
     decay = h.lr * h.weight_decay
     if h.uses("weight_decay"):
         step = torch.addcmul(step, decay, ctx.p - step)
-    return step, {"m": m, "v": v}, {"root_v": root, "decay": decay}
+    return step, {"m": m, "v": v}, {"m_hat": m / unbiased_m, "root_v_hat": root / unbiased_root, "decay": decay}
 
 
 _BELIEF_EPS = replace(

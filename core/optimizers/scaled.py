@@ -31,7 +31,7 @@ def adagrad(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     g = decayed(ctx, h)
     v = s.v + g * g
     root = v.sqrt()
-    return g / ((root + h.eps) * (1 + (age.v - 1) * h.lr_decay)), {"v": v}, {"root_v": root}
+    return g / ((root + h.eps) * (1 + (age.v - 1) * h.lr_decay)), {"v": v}, {"root_v_hat": root}
 
 
 def rmsprop(ctx: Context, s: Named, age: Named, h: Named) -> Update:
@@ -47,7 +47,7 @@ def rmsprop(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     root = (v - h.centered * mean * mean).clamp(min=0).sqrt() if h.uses("centered") else v.sqrt()
     scaled = g / (root + h.eps)
     m = h.momentum * s.m + scaled if h.uses("momentum") else scaled
-    return m, {"v": v, "m": m, "mean": mean}, {"root_v": root}
+    return m, {"v": v, "m": m, "mean": mean}, {"root_v_hat": root}
 
 
 def adadelta(ctx: Context, s: Named, age: Named, h: Named) -> Update:
@@ -60,7 +60,7 @@ def adadelta(ctx: Context, s: Named, age: Named, h: Named) -> Update:
     v = ema(s.v, g * g, h.rho)
     root = (v + h.eps).sqrt()
     step = (s.u + h.eps).sqrt() / root * g
-    return step, {"v": v, "u": ema(s.u, step * step, h.rho)}, {"root_v": root}
+    return step, {"v": v, "u": ema(s.u, step * step, h.rho)}, {"root_v_hat": root}
 
 
 def rprop(ctx: Context, s: Named, age: Named, h: Named) -> Update:
