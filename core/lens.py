@@ -9,7 +9,8 @@ time. Three things are recorded:
     rate                                at sampled steps, QUANTILES over the weights of `|step| / |m_hat|`, or
                                         `|step| / |g|` where the rule has no m_hat (its norms are NaN then): with Adam
                                         and no decay, lr / (root_v_hat + eps). Left out are weights for which it is
-                                        0 / 0; of many weights, SPREAD evenly chosen ones stand for all   [k, racers, 5]
+                                        0 / 0; of more than SAMPLE weights, those `chosen` stand for all
+                                                                            [k, racers, 5]
     heat.g, heat.m, heat.v              at sampled steps, the weights of one layer, v as its root, as codes: `decoded`
                                         reads them                          [k, racers, cells], uint8
     watch.g, .m_hat, .root_v_hat,       at every step, of single weights; p is the weight after the step
@@ -46,7 +47,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MOST = 8  # racers, and coordinates
 LAYERS = 12  # further tensors are one
 CELLS = 1024  # of a heat map
-SPREAD = 4096  # weights whose rates are sorted
+SAMPLE = 1024  # weights whose rates are sorted
 EVENLY, GROWTH, EVENTS = 100, 1.25, 16  # sampled steps: evenly spread ones, and after how many edits growing gaps
 
 SMALLEST, DECADES = 1e-12, 16  # of a heat map: |x| from 1e-12 to 1e4
@@ -111,6 +112,12 @@ def layers(layout: Layout) -> tuple[tuple[str, int], ...]:
     return (*found[: LAYERS - 1], (f"{len(rest)} more", sum(size for _, size in rest)))
 
 
+def chosen(layout: Layout, device: torch.device | None = None) -> Tensor:
+    """The columns whose rates stand for all: all, or SAMPLE drawn ones, the same for every race."""
+    drawn = torch.randperm(layout.width, generator=torch.Generator().manual_seed(0))
+    return drawn[:SAMPLE].sort().values.to(device)
+
+
 @dataclass(frozen=True)
 class Grid:
     """A heat map: `rows x columns` cells, each a block of so many weights (at the edges fewer)."""
@@ -135,13 +142,13 @@ def _matrix(shape: Sequence[int]) -> tuple[int, int]:
 
 def coded(sizes: Tensor, signs: Tensor) -> Tensor:
     """Numbers as uint8, by the logarithm of their size; `decoded` gives them back to within 16%."""
-    level = ((sizes / SMALLEST).log10() * ((LEVELS - 1) / DECADES)).round().clamp(0, LEVELS - 1) + 1
-    code = ZERO + torch.where(sizes < SMALLEST, 0, level * torch.where(signs < 0, -1, 1))
-    return torch.where(sizes.isnan(), 0, code).to(torch.uint8)
+    scale = (LEVELS - 1) / DECADES
+    level = sizes.log10().mul_(scale).add_(1 - math.log10(SMALLEST) * scale).round_().clamp_(0, LEVELS)
+    return level.copysign_(signs).add_(ZERO).nan_to_num_(0).to(torch.uint8)
 
 
 def decoded(codes: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The numbers of a heat map: from -1e4 over 0 (below 1e-12) to 1e4 in steps of 34%; NaN where there is none."""
+    """The numbers of a heat map: from -1e4 over 0 (below 0.9e-12) to 1e4 in steps of 34%; NaN where there is none."""
     level = codes.astype(float) - ZERO
     size = SMALLEST * 10 ** ((np.abs(level) - 1) * DECADES / (LEVELS - 1))
     return np.where(codes == 0, np.nan, np.where(level == 0, 0.0, np.sign(level) * size))
@@ -173,7 +180,7 @@ class Watcher:
         self.racers = tuple(rows.values())
         self.rows = torch.tensor(list(rows), dtype=torch.int64, device=like.device)
         self.sizes = [size for _, size in layers(layout)]
-        self.stride = -(-layout.width // SPREAD)
+        self.chosen = chosen(layout, like.device)
         self.levels = like.new_tensor(QUANTILES)
         self.like = like
         self.sources: list[tuple[Source, Tensor]] = []
@@ -278,7 +285,7 @@ class Watcher:
         return self._tables(read)
 
     def _quantiles(self, step: Tensor, along: Tensor) -> Tensor:
-        rates = step[:, :: self.stride].abs() / along[:, :: self.stride].abs()
+        rates = (step[:, self.chosen] / along[:, self.chosen]).abs()
         return torch.nanquantile(rates, self.levels, dim=1).T
 
     def _heat(self, tables: Tensor) -> Tensor:

@@ -16,7 +16,21 @@ from torch import Tensor
 
 from core import RULES, Config, History, Recording, State, advance, edit, race, racer, start
 from core.chunk import Chunk
-from core.lens import CELLS, HEAT, LAYERS, QUANTILES, WATCHED, Lens, coded, decoded, grid, layers, sampled
+from core.lens import (
+    CELLS,
+    HEAT,
+    LAYERS,
+    QUANTILES,
+    SAMPLE,
+    WATCHED,
+    Lens,
+    chosen,
+    coded,
+    decoded,
+    grid,
+    layers,
+    sampled,
+)
 from core.optimizers.base import TRACES
 from core.plan import plan_of
 from core.spec import Layout
@@ -135,7 +149,7 @@ def test_adams_own_corrections(config: Config, history: History, past: list[Stat
         np.testing.assert_allclose(history.lens["m_hat"][index, 0], per_layer(layout, m_hat), rtol=1e-5)
         np.testing.assert_allclose(history.lens["root_v_hat"][index, 0], per_layer(layout, root), rtol=1e-5)
         np.testing.assert_allclose(history.lens["watch.root_v_hat"][step - 1, 0], root[COORDINATES], rtol=1e-5)
-        moves = m_hat != 0
+        moves = np.intersect1d(np.flatnonzero(m_hat), chosen(layout))
         rate = 0.001 / (root[moves] + 1e-8)
         np.testing.assert_allclose(history.lens["rate"][index, 0], np.quantile(rate, QUANTILES), rtol=1e-5)
         top = np.sqrt(np.maximum.reduce([own(past[s], "amsgrad", "v") for s in range(1, step + 1)]) / (1 - BETA2**step))
@@ -273,6 +287,15 @@ def test_more_than_twelve_tensors_are_twelve_layers() -> None:
     layout = Layout(tuple((f"W{index}", (index + 1, 2)) for index in range(20)))
     found = layers(layout)
     assert len(found) == LAYERS and found[-1] == ("9 more", sum(layout.sizes[11:])) and found[10] == ("W10", 22)
+
+
+def test_the_weights_whose_rates_are_sorted_are_spread_over_all() -> None:
+    """All of a small network; of a large one as many of each half as chance gives, to within 5 standard deviations."""
+    assert chosen(Layout((("W", (10, 3)),))).tolist() == list(range(30))
+    large = chosen(Layout((("W", (512, 64)),)))
+    assert len(large.unique()) == SAMPLE and int(large.max()) < 512 * 64
+    for part in (large < 512 * 32, large % 64 < 32, large % 2 == 0):
+        assert abs(int(part.sum()) - SAMPLE / 2) < 5 * math.sqrt(SAMPLE) / 2
 
 
 def test_everything_is_small_and_single_precision(history: History) -> None:
