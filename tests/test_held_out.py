@@ -81,21 +81,21 @@ def made(task: str, *rows: Array) -> tuple[Config, Array]:
     return config, evals(config, {"val_loss": np.array(rows), "train_loss": np.array([FALLING] * len(rows))})
 
 
-def test_a_text_is_learned_by_heart() -> None:
+def test_a_text_overfits() -> None:
     config, track = made("lstm", VALLEY, np.linspace(5, 4, 21))
     (mark,), sentences = told(config, track)
     assert (mark.racer, mark.step, mark.kind, mark.known, mark.until) == (0, 5, "lowest", 9, None)
     assert mark.text == "Adam: held-out loss was lowest here (4.00 at step 5)"
     assert sentences[8] == ""
-    assert set(sentences[9:]) == {"Adam: held-out loss has risen since step 5: it learns the text by heart."}
+    assert set(sentences[9:]) == {"Adam: held-out loss has risen since step 5 while training loss fell: it overfits."}
 
 
-def test_elsewhere_it_is_the_training_data_and_several_racers_share_a_sentence() -> None:
+def test_several_racers_share_a_sentence() -> None:
     config, track = made("wine", VALLEY, VALLEY, np.linspace(5, 4, 21))
     marks, sentences = told(config, track)
     assert [mark.racer for mark in marks] == [0, 1]
     assert sentences[-1] == (
-        "Validation loss has risen for Adam since step 5 and SGD since step 5: they learn the training data by heart."
+        "Validation loss has risen for Adam since step 5 and SGD since step 5 while training loss fell: they overfit."
     )
 
 

@@ -1,4 +1,4 @@
-"""Where a racer goes on learning what it trains on and unlearns the rest: its held-out loss has risen, and stays up.
+"""Where a racer overfits: its held-out loss has risen, and stays up, while its training loss fell.
 
 Read from what is kept of a whole race, since a slice does not know what the best so far was.
 """
@@ -16,7 +16,7 @@ from core.config import Config
 from core.tasks import Task
 from ui.charts import Mark, held_out_loss, track_fields, track_steps
 from ui.names import labels
-from ui.words import by_heart_words, lowest_words
+from ui.words import lowest_words, overfitting_words
 
 Array = NDArray[Any]
 RISE = 1.05  # times the lowest median: a rise of less is none
@@ -73,9 +73,7 @@ def told(config: Config, evals: Array) -> tuple[list[Mark], list[str]]:
     )
     found, names = rises(median, low, high, train), labels(config)
     sentences = [
-        by_heart_words(
-            [(names[r], steps[at]) for r, at in enumerate(column) if at >= 0], held_out_loss(task), task.writes
-        )
+        overfitting_words([(names[r], steps[at]) for r, at in enumerate(column) if at >= 0], held_out_loss(task))
         for column in found.T.tolist()
     ]
     marks = [

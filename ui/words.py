@@ -70,22 +70,20 @@ def race_words(
     return _headline(race, step), full if len(full) <= LENGTH else brief
 
 
-def by_heart_words(racers: Sequence[tuple[str, int]], loss_name: str, writes: bool) -> str:
+def overfitting_words(racers: Sequence[tuple[str, int]], loss_name: str) -> str:
     """A sentence on racers whose held-out loss has risen since a step, while their training loss fell on; "" if none.
 
     Args:
         racers: (label, step of the lowest held-out loss).
         loss_name: what that loss is called.
-        writes: whether the data is a text.
     """
     if not racers:
         return ""
-    data = "the text" if writes else "the training data"
     if len(racers) == 1:
         ((label, step),) = racers
-        return f"{label}: {loss_name} has risen since step {step:,}: it learns {data} by heart."
+        return f"{label}: {loss_name} has risen since step {step:,} while training loss fell: it overfits."
     since = _series([f"{label} since step {step:,}" for label, step in racers])
-    return f"{_capital(loss_name)} has risen for {since}: they learn {data} by heart."
+    return f"{_capital(loss_name)} has risen for {since} while training loss fell: they overfit."
 
 
 def lowest_words(value: float, step: int, loss_name: str) -> str:
