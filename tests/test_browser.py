@@ -327,6 +327,30 @@ def test_presets_and_popovers(page: OpenPage, console_errors: list[str]) -> None
     assert until(opened, f'd.run === "{shown_by(opened).config.key()}"')["blank"] == "0" and console_errors == []
 
 
+def test_the_classmates_part_and_their_texts_can_be_read(page: OpenPage, console_errors: list[str]) -> None:
+    """The essay's case in one click: the same network and first guess, told apart by the optimizer's settings alone."""
+    opened = page(QUICK)
+    run = until_complete(opened, 500)["run"]
+    opened.get_by_role("button", name="The classmates").click()
+    until(opened, f'd.run !== "{run}" && d.head > 100')
+    opened.get_by_role("button", name="max").click()
+    steps = shown_by(opened).config.steps
+    until_complete(opened, steps)
+    opened.evaluate("document.activeElement.blur()")
+    losses = [float(text) for text in opened.locator("[data-live$='.loss']").all_inner_texts()]
+    hot, *others = losses
+    assert hot > 2 and max(others) < 0.5, "what the project measures, whatever it is: benchmarks/results.json"
+    texts = opened.locator(".dl-samples .dl-text")
+    assert texts.count() == 2 * len(losses) and all(text.strip() for text in texts.all_inner_texts())
+    late = texts.first.inner_text()
+    opened.locator(".dl-transport").get_by_role("slider").first.press("Home")
+    until(opened, "d.head === 0")
+    assert texts.first.inner_text() != late, "the texts follow the cursor"
+    opened.get_by_role("button", name="Network").click()
+    expect(opened.locator(".dl-network")).to_contain_text("ln 332", timeout=PATIENCE)
+    assert overflow(opened) == [] and console_errors == []
+
+
 def test_the_optimizer_menu_is_searched_and_the_card_follows(page: OpenPage, console_errors: list[str]) -> None:
     wrapped = racer("adam+sam", lr=0.01)
     opened = page(link(scenario(race("moons", [racer("sgd", lr=0.1, schedule="cosine"), wrapped], steps=500, seeds=3))))
