@@ -471,6 +471,7 @@ def test_a_text_and_a_table_of_ones_own_are_raced_on(page: OpenPage, console_err
     expect(opened.locator(".dl-samples")).to_contain_text("fog")
     opened.get_by_role("link", name="Your own").click()
     opened.get_by_role("radio", name="Table").click()
+    expect(opened.get_by_text("A CSV or Parquet file")).to_be_visible(timeout=PATIENCE)  # not the text's any more
     opened.locator("input[type=file]").set_input_files(table)
     expect(opened.locator(".dl-facts").first).to_contain_text("120 to train on", timeout=PATIENCE)
     for width in (390, 1440):
