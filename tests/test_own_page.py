@@ -145,7 +145,8 @@ def test_how_a_text_is_taken_can_be_changed() -> None:
     assert page.own.drafts["text"].brought.what == "letters"
     page.set(page.widget("select_slider", "Hidden units"), 8)
     assert dict(page.own.drafts["text"].settings)["hidden"] == 8
-    assert page.own.drafts["text"].task.layout.views is not None
+    layout = page.own.drafts["text"].task.layout
+    assert dict(layout.shapes)["W2"][1] == 8
     page.race()
     assert page.app.session_state["race"].shown.config.task.get("hidden") == 8
     assert page.own.offered == ((page.own.drafts["text"].brought.name, "Your text: fog.txt, by letters"),)

@@ -59,6 +59,7 @@ def begin(server: int, folder: str, home: str, adapted: Sequence[Rule] = (), plu
 
 def _end_with(server: int, folders: Sequence[str]) -> None:
     while os.getppid() == server:
+        brought.tidy()
         time.sleep(1)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
@@ -78,7 +79,6 @@ def train(config: Config, state: Path | None, after: Path, seconds: float) -> Sl
     `state` is the file to go on from, None at the beginning; `after` is where the state is put then, unless the race is
     complete.
     """
-    brought.tidy()
     now = take(state) if state else start(config)
     stops = loss_steps(config)
     pieces, began, rate, taken = [], time.perf_counter(), 0.0, 0
@@ -115,4 +115,15 @@ def seconds_per_step(config: Config, rounds: int = 8, steps: int = 25, most: flo
             states[index], _ = advance(each, states[index], steps, STEPS_ALONE)
             if turn:  # the first round warms up
                 best[index] = min(best[index], (time.perf_counter() - began) / steps)
+    return best
+
+
+def seconds_of_step(config: Config, most: float = 0.2) -> float:
+    """What a step of this race takes, all runs together: the least of as many as fit into `most` seconds."""
+    state, _ = advance(config, start(config), 2, STEPS_ALONE)
+    best, since = math.inf, time.perf_counter()
+    while best == math.inf or (state.step < config.steps and time.perf_counter() - since < most):
+        began = time.perf_counter()
+        state, _ = advance(config, state, 1, STEPS_ALONE)
+        best = min(best, time.perf_counter() - began)
     return best

@@ -43,6 +43,7 @@ class ModuleTask(Task):
             tuple((name, tuple(p.shape)) for name, p in self.module.named_parameters()), _roles(self.module)
         )
         self.layers = layers(self.module, x)
+        self.activations = x[0].numel() + sum(layer.numbers for layer in self.layers)
         self.network = _words(self.layers)
         self._learn = Traced(lambda p, x, y: super(ModuleTask, self).loss_and_grad(p, Batch(0, (x, y))))
         self._look = Traced(lambda p, x, y: self._judged(p, x, y))
