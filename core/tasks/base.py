@@ -108,7 +108,7 @@ class Task:
         raise NotImplementedError
 
     def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
-        """{"loss": `[R]`} (and "accuracy") on a whole part of the data."""
+        """{"loss": `[R]`} (and "accuracy") on a part of the data, or on a fixed sample of a large one."""
         raise NotImplementedError
 
     def sample(self, p: Tensor, seed: int, length: int) -> list[str]:

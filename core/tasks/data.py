@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -63,6 +64,20 @@ def random(seed: int, stream: int, *more: int) -> np.random.Generator:
 
 
 INITIAL, ORDER, DATA, LABELS, WRITING = 0, 1, 2, 3, 4  # streams of `random`
+
+
+def label_noise(seeds: Sequence[int], step: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Uniform numbers `[R, *shape]` by which labels are drawn at a step, the same for the same seed and step."""
+    drawn = [random(seed, LABELS, step).uniform(size=shape) for seed in seeds]
+    return torch.as_tensor(np.stack(drawn)).to(like)
+
+
+def draw_classes(logits: Tensor, u: Tensor, dim: int) -> Tensor:
+    """Classes drawn from the softmax of logits over an axis, by its cumulated shares and uniform numbers u, which lack
+    that axis.
+    """
+    shares = logits.softmax(dim).cumsum(dim)
+    return (shares < u.unsqueeze(dim)).sum(dim).clamp_(max=logits.shape[dim] - 1)
 
 
 def initial_draw(seed: int, draw: int) -> np.random.Generator:

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core.spec import Layout
 from core.tasks.base import PARTS, Batch, Layer, Level, Task
-from core.tasks.data import DATA, LABELS, batch_indices, random
+from core.tasks.data import DATA, batch_indices, draw_classes, label_noise, random
 from core.tasks.plain import Loss, Make, as_like, drawn, inspect, layers
 from core.tasks.traced import Traced
 
@@ -88,10 +88,7 @@ class ModuleTask(Task):
     def draw_labels(self, p: Tensor, batch: Batch, seeds: Sequence[int]) -> Batch:
         x, y = batch.tensors
         logits = vmap(lambda weights, x: self._output(weights, x, p))(self.layout.views(p), x)
-        cumulated = logits.softmax(dim=2).cumsum(dim=2)  # [R, B, C, …]
-        draws = np.stack([random(seed, LABELS, batch.step).uniform(size=y.shape[1:]) for seed in seeds])
-        drawn = (cumulated < torch.as_tensor(draws).to(p).unsqueeze(2)).sum(2)
-        return Batch(batch.step, (x, drawn.clamp(max=logits.shape[2] - 1)))
+        return Batch(batch.step, (x, draw_classes(logits, label_noise(seeds, batch.step, y.shape[1:], p), 2)))
 
     def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
         x, y = self._tensors(part, p, evaluated=True)

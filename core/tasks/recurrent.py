@@ -13,7 +13,7 @@ from torch.nn.functional import log_softmax
 from core.spec import Layout
 from core.tasks.base import Batch, Layer, Level, Task
 from core.tasks.corpus import Corpus, Ints, play
-from core.tasks.data import LABELS, WRITING, batch_indices, initial_draw, random
+from core.tasks.data import WRITING, batch_indices, draw_classes, initial_draw, label_noise, random
 
 TOGETHER = 48  # stretches evaluated at a time: their activations stay in the cache
 EVALUATED = 64  # stretches of a part that are evaluated at most: all of them took an eighth of a run of 1,200 steps
@@ -154,9 +154,9 @@ class Recurrent(Task):
 
     def draw_labels(self, p: Tensor, batch: Batch, seeds: Sequence[int]) -> Batch:
         x, _ = batch.tensors
-        draws = np.stack([random(seed, LABELS, batch.step).uniform(size=x.shape[1:]) for seed in seeds])
-        drawn = _drawn(self._logits(self.layout.views(p), x), torch.as_tensor(draws).to(p).flatten(1))
-        return Batch(batch.step, (x, drawn.view_as(x)))
+        noise = label_noise(seeds, batch.step, x.shape[1:], p)
+        labels = draw_classes(self._logits(self.layout.views(p), x), noise.flatten(1), 2)
+        return Batch(batch.step, (x, labels.view_as(x)))
 
     def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
         some = self._all_windows(part, p.device)[:: self.length]
@@ -180,7 +180,7 @@ class Recurrent(Task):
         for u in torch.as_tensor(random(seed, WRITING).uniform(size=length)).to(p):
             drive = self._drive(views, self._embedded(views, token.unsqueeze(2))[1].flatten(1, 2))
             state, _ = self._step(drive, state, *self._recurrent(views))
-            token = _drawn(self._scores(views, state[0]), u)
+            token = draw_classes(self._scores(views, state[0]), u.expand(len(p), 1), 2)
             written.append(token)
         return [corpus.text(row) for row in torch.cat(written, 1).tolist()]
 
@@ -406,12 +406,6 @@ def _sigmoid(x: Tensor) -> Tensor:
 def _tanh(x: Tensor) -> Tensor:
     """tanh x = 2 σ(2x) - 1, to one rounding of 1, where rows are aligned: torch's own takes twice as long."""
     return x.mul(2).sigmoid_().mul(2).sub_(1) if _aligned(x) else x.tanh()
-
-
-def _drawn(logits: Tensor, u: Tensor) -> Tensor:
-    """Tokens `[R, N]` drawn from the softmax of `logits [R, N, V]` by its cumulated shares and uniform numbers u."""
-    shares = logits.softmax(2).cumsum(2)
-    return (shares < u.unsqueeze(-1)).sum(2).clamp_(max=logits.shape[2] - 1)
 
 
 def lstm(embedding: int, hidden: int, length: int) -> LSTM:
