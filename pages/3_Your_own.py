@@ -103,7 +103,7 @@ def choices(now: own.Own) -> None:
     if now.tab == "table":
         columns = brought.table(draft.brought.content).columns
         st.selectbox(
-            "What is to be told", range(len(columns)), draft.brought.column, format_func=columns.__getitem__,
+            "What to predict", range(len(columns)), draft.brought.column, format_func=columns.__getitem__,
             key=key("target"), on_change=told, args=(own.target, key("target")),
         )  # fmt: skip
         at = key(f"kind.{draft.brought.column}")
@@ -123,7 +123,7 @@ def shown(draft: Draft) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html(f"<h2>{escape(own.title(draft))}</h2>", width="content")
         st.space("stretch")
-        st.button("Let it go", on_click=own.leave_out, type="tertiary")
+        st.button("Remove", on_click=own.leave_out, type="tertiary")
     try:
         race = draft.race()
     except ValueError as error:

@@ -289,3 +289,27 @@ def test_a_link_with_settings_that_cannot_be() -> None:
     short = f"words-{brought.keep(b'one two three four five six seven eight nine ten eleven twelve')}"
     shown, notes = read({"task": short, "task.context": "16"}, [short])
     assert shown == read({})[0] and len(notes) == 1 and "too short" in notes[0]
+
+
+def test_one_session_cannot_fill_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SESSION_BYTES", 30)
+    kept = Store(most=100, connected=lambda _: True)
+    first = kept.keep("greedy", b"a" * 20)
+    with pytest.raises(ValueError, match="as much here as one visitor may"):
+        kept.keep("greedy", b"b" * 20)
+    assert kept.keep("greedy", b"a" * 20) == first and kept.size == 20
+    kept.keep("another", b"b" * 20)
+    kept.hold("greedy", ())
+    kept.keep("greedy", b"c" * 20)
+    assert kept.size == 40
+
+
+def test_what_cannot_be_written_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("core.tasks.brought.os.replace", full)
+    kept = Store(most=100, connected=lambda _: True)
+    with pytest.raises(OSError, match="no space"):
+        kept.keep("unlucky", b"a" * 20)
+    assert kept.size == 0

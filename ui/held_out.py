@@ -81,8 +81,9 @@ class HeldOut:
     def told(self, evals: Array) -> tuple[list[Mark], list[str]]:
         """The marks at those minima, and for each evaluation a sentence on the racers concerned, or "".
 
-        `evals` is the track of evaluations `[racers, fields, n]` as far as it is trained. A mark holds from the
-        evaluation that showed the rise until one that does not.
+        Of one that has only risen since the start nothing is said: that is not overfitting, but worse. `evals` is the
+        track of evaluations `[racers, fields, n]` as far as it is trained. A mark holds from the evaluation that showed
+        the rise until one that does not.
         """
         if not self.fields:
             return [], [""] * evals.shape[2]
@@ -90,7 +91,7 @@ class HeldOut:
         found = rises(median, low, high, train)
         sentences = [
             overfitting_words(
-                [(self.names[r], self.steps[at]) for r, at in enumerate(column) if at >= 0], self.loss_name
+                [(self.names[r], self.steps[at]) for r, at in enumerate(column) if at > 0], self.loss_name
             )
             for column in found.T.tolist()
         ]

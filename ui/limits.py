@@ -22,6 +22,7 @@ UPLOAD_MB = 10  # a text or table that a visitor brings
 BROUGHT_BYTES = 200 * 10**6  # of all that visitors brought and still hold
 SESSION_BYTES = 40 * 10**6  # of that, what one visitor may hold
 PRICE_SECONDS = 3.0  # how long a page waits to hear what a step of a race costs
+PRICES = 256  # of races whose steps were timed, that are kept
 AWAY_SECONDS = 130.0  # after which a visitor is gone with what was brought; Streamlit waits two minutes for a browser
 SWEEP_SECONDS = 10.0  # between two looks at who is gone
 OFFERED = 4  # texts and tables of one's own in a visitor's menu of problems

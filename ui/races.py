@@ -103,6 +103,7 @@ class Races:
         # Loky's executor starts workers as fresh interpreters, which never run this app's script again.
         self._pool: ProcessPoolExecutor | None = None
         self._changed = threading.Condition(threading.RLock())
+        self._prices: dict[str, float] = {}  # seconds a step, by config
         self._jobs: list[Future[Any]] = []  # submitted and not known to be done, oldest first
         self._oldest: tuple[Future[Any] | None, float] = None, 0.0  # the first of them, and since when it is
 
@@ -135,7 +136,7 @@ class Races:
         """
         with self._changed:
             self._end_stuck()
-            if race.complete or race.problem or race.pending is not None:
+            if race.complete or race.problem or race.dropped or race.pending is not None:
                 return
             race.waiting = self._busy() or (not race.step and self._full())
             if race.waiting:
@@ -178,23 +179,28 @@ class Races:
     def time(self, race: Race) -> None:
         """Measure what a step of each racer costs alone; `race.seconds` holds it when done."""
         with self._changed:
-            if race.seconds is None and race.timing is None and not self._busy():
+            if race.seconds is None and race.timing is None and not race.dropped and not self._busy():
                 race.timing = self._submit(worker.seconds_per_step, race.config)
                 race.timing.add_done_callback(partial(self._timed, race))
 
     def price(self, config: Config) -> float | None:
-        """Seconds that a step of this race would take, measured now by a worker; None where none is free to tell."""
+        """Seconds that a step of this race takes, measured once by a worker; None where none is free to tell."""
+        key = config.key()
+        if key in self._prices:
+            return self._prices[key]
         with self._changed:
             self._end_stuck()
             if self._busy():
                 return None
             future = self._submit(worker.seconds_of_step, config)
         try:
-            found: float = future.result(limits.PRICE_SECONDS)
-        except (TimeoutError, ValueError, *LOST):
+            self._prices[key] = future.result(limits.PRICE_SECONDS)
+        except Exception:  # too slow just now, or no such race any more: a price is no more than told
             future.cancel()
             return None
-        return found
+        while len(self._prices) > limits.PRICES:
+            self._prices.pop(next(iter(self._prices)), None)
+        return self._prices.get(key)
 
     def pace(self, config: Config) -> float | None:
         """Seconds that a step of this race has taken so far; None while it has none."""

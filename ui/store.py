@@ -73,10 +73,14 @@ class Store:
                 self._watching = True
                 threading.Thread(target=self._watch, daemon=True).start()
         try:
-            return brought.keep(content, name)
+            brought.keep(content, name)
         except BaseException:
             self.hold(session, mine)
             raise
+        with self._lock:
+            if name not in self._sizes:  # the session has gone while it was written
+                brought.forget(name)
+        return name
 
     def hold(self, session: str, contents: Iterable[str]) -> None:
         """Of what a session holds, it holds these from now on, and no others."""

@@ -13,6 +13,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,8 @@ def begin(server: int, folder: str, home: str, adapted: Sequence[Rule] = (), plu
 
 def _end_with(server: int, folders: Sequence[str]) -> None:
     while os.getppid() == server:
-        brought.tidy()
+        with suppress(OSError):  # whatever becomes of the folder, a worker does not outlive its server
+            brought.tidy()
         time.sleep(1)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
