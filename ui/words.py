@@ -10,6 +10,7 @@ from decimal import ROUND_CEILING, Context
 from core.analysis import Answer, Pair, Verdict, seeds_needed
 
 NAMED = 3  # of a long list, the racers called by name
+FEW = 5  # racers of a race in which each is called by name in the headline
 LENGTH = 220  # characters of a detail; a longer one leaves out the wins
 CLOSE = 1.1  # medians within this ratio are described as level; a description, not a test of equality
 SETTINGS = {
@@ -113,8 +114,9 @@ class _Race:
         return f"{self.value(racers[0])} to {self.value(racers[-1])}"
 
     def against(self, racers: Sequence[int]) -> str:
-        """Names with numbers, to stand next to the leader's."""
-        return "against " + _series([f"{self.labels[r]} {self.value(r)}" for r in racers], NAMED - 1)
+        """Names with numbers, to stand next to the leader's; all of a small race, whose last may be its point."""
+        limit = FEW if len(self.labels) <= FEW else NAMED - 1
+        return "against " + _series([f"{self.labels[r]} {self.value(r)}" for r in racers], limit)
 
     def answer(self, first: int, second: int) -> Answer:
         """Of two racers in the order of the verdict."""
