@@ -28,7 +28,7 @@ def config(rule: str, batch: int) -> Config:
 
 def cost(rule: str) -> Measurement:
     """The rule's time over Adam's, in pairs that are taken alternately."""
-    batch = task().examples if RULES[rule].full_batch else BATCH
+    batch = task().examples or BATCH if RULES[rule].full_batch else BATCH
     adam, ours = (table(config(name, batch)) for name in ("adam", rule))
     adam(), ours()
     ratios = [seconds(ours) / seconds(adam) for _ in range(PAIRS)]

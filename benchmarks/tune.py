@@ -23,9 +23,10 @@ import numpy as np
 import torch
 
 from core import RULES, TASKS, Recording, race, racer, run
-from core.config import refusal
+from core.config import Choice, refusal
 from core.spec import complete
 from core.tasks import Task, build
+from core.tuned import part
 
 TARGET = Path(__file__).resolve().parent.parent / "core" / "tuned.json"
 SEEDS = (1000, 1001, 1002, 1003, 1004)  # a race counts its own seeds from 0
@@ -75,13 +76,12 @@ def settings() -> list[Setting]:
     return sorted(found, key=lambda setting: -setting.steps * (setting.batch or 1))
 
 
+def _choice(task: str) -> Choice:
+    return Choice(task, complete(TASKS[task].hypers, {}, task))
+
+
 def _built(task: str) -> Task:
-    return build(task, complete(TASKS[task].hypers, {}, task))
-
-
-def part(task: str) -> str:
-    """The part of the data whose loss chooses."""
-    return TASKS[task].selection if TASKS[task].selection in _built(task).parts else "train"
+    return build(task, _choice(task).settings)
 
 
 def measure(setting: Setting, rates: Mapping[str, Iterable[float]]) -> dict[str, Medians]:
@@ -95,7 +95,7 @@ def measure(setting: Setting, rates: Mapping[str, Iterable[float]]) -> dict[str,
         seeds=SEEDS,
     )
     history = run(config, recording=Recording(evaluations=1, probes=1))
-    final = history.evals[f"{part(setting.task)}_loss"][-1]
+    final = history.evals[f"{part(_choice(setting.task))}_loss"][-1]
     scores = np.stack([final, history.loss.mean(axis=0)])  # [2, racers, seeds]
     medians = np.median(np.where(np.isnan(scores) | (history.stopped >= 0), math.inf, scores), axis=2)
     found: dict[str, Medians] = {rule: {} for rule in rates}
@@ -143,13 +143,13 @@ def _entry(setting: Setting, rule: str, medians: Medians) -> dict[str, Any]:
     rate, tried = best(medians), sorted(medians)
     return {
         "task": setting.task,
-        "settings": dict(complete(TASKS[setting.task].hypers, {}, setting.task)),
+        "settings": dict(_choice(setting.task).settings),
         "steps": setting.steps,
         "batch": setting.batch,
         "initialisation": "torch default",
         "rule": rule,
         "lr": rate,
-        "part": part(setting.task),
+        "part": part(_choice(setting.task)),
         "loss": _short(medians[rate][0], 6),
         "edge": rate in (tried[0], tried[-1]),
         "curve": [[tried_rate, _short(medians[tried_rate][0], 4)] for tried_rate in tried],

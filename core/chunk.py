@@ -510,12 +510,13 @@ class Chunk:
         """A text from each racer's network on the race's first seed, at the weights that are reported.
 
         The same random numbers for all and at every step: two texts differ by what their networks have learned alone.
+        They are drawn in double precision, or a rounding would now and then turn one token into its neighbour.
         """
         task, config, rows = self.plan.task, self.plan.config, list(self.writers)
         if not rows or not self.recording.write_at(step, config.steps):
             return
         alive = self.alive[rows].tolist()
-        weights = self._at(lambda rule: rule.eval_params)[rows]
+        weights = self._at(lambda rule: rule.eval_params)[rows].double()
         texts = task.sample(weights, config.seeds[0], task.sample_length) if any(alive) else [""] * len(rows)
         told = [text if runs else None for text, runs in zip(texts, alive, strict=True)]
         self.texts.append((step, dict(zip(self.writers.values(), told, strict=True))))

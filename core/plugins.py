@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from core.spec import Hyper, complete
-from core.tasks import TASKS, Task, TaskKind, build, make_anew
+from core.tasks import TASKS, Task, TaskKind, make_anew
 from core.tasks.plain import said
 
 VARIABLE = "DESCENT_LAB_PLUGINS"
@@ -110,13 +110,9 @@ def register(name: str, label: str, make: Callable[..., Task], hypers: Iterable[
     if known is not None and not (isinstance(known, Plugged) and _home(known.plugin) == _home(plugin)):
         raise ValueError(f"there is a problem called {name} already")
     kind = Plugged(name, label, _guarded(label, make), tuple(hypers), plugin=plugin)
+    kind.make(**dict(complete(kind.hypers, {}, name)))
     make_anew()
     TASKS[name] = kind
-    try:
-        build(name, complete(kind.hypers, {}, name))
-    except BaseException:
-        del TASKS[name]
-        raise
 
 
 def load(named: str) -> list[Plugin]:
@@ -138,6 +134,11 @@ def bring(plugins: Iterable[Plugin]) -> None:
     for plugin in plugins:
         with _left_out(plugin.path):
             plugin.run()
+
+
+def tasks_of(plugin: Plugin) -> list[TaskKind]:
+    """The registry entries that a file brought."""
+    return [kind for kind in TASKS.values() if _is_from(plugin, kind)]
 
 
 def plugged() -> tuple[Plugin, ...]:

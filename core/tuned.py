@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config import Choice
+from core.tasks import TASKS, build
 
 _FILE = Path(__file__).with_name("tuned.json")
 
@@ -29,6 +30,12 @@ def tuned(task: Choice, steps: int, batch: int, rule: str) -> float | None:
     rates = _rates()
     where = (task.name, frozenset(task.settings), steps)
     return rates.get((*where, batch, rule), rates.get((*where, None, rule)))
+
+
+def part(task: Choice) -> str:
+    """The part of a task's data whose loss chooses its rates: "validation", or "train"."""
+    wanted = TASKS.find(task.name).selection
+    return wanted if wanted in build(task.name, task.settings).parts else "train"
 
 
 def measured() -> dict[str, Any]:

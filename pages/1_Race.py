@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from html import escape
 from typing import Any
 
 import streamlit as st
@@ -18,7 +19,7 @@ from ui.network import network
 from ui.numbers import number_text
 from ui.presets import PRESETS
 from ui.scenario import AXES, FIRST_SEED, SEEDS, SPEED, SPEEDS, Scenario, batch_sizes, read, turned, write
-from ui.settings import DEFAULTS, SAME, TUNED, each_tuned, library_defaults, newcomer, same_rate, setting_of
+from ui.settings import DEFAULTS, SAME, TUNED, each_tuned, library_defaults, newcomer, same_rate, selected, setting_of
 
 STAGE, CHART = "race", "race-chart"
 QUESTIONS = {SAME: same_rate, DEFAULTS: library_defaults, TUNED: each_tuned}
@@ -199,9 +200,11 @@ def shared_row(now: Stage) -> None:
             "Network", key=key("network"), on_change="rerun", type="tertiary", help="Network, data and seeds"
         ) as more:
             if more.open:
-                end = "" if task.about.endswith("?") else "."
-                st.caption(f"{own.plain(task.about)}{end} Every racer has the same initial weights and data order "
-                           f"for the same seed: the seeds are {config.seeds[0]} to {config.seeds[-1]}.")  # fmt: skip
+                about = task.about[:1].upper() + task.about[1:].rstrip(".") + ("" if task.about.endswith("?") else ".")
+                first, *_, last = (*config.seeds, config.seeds[-1])
+                seeds = f"the seed is {first}" if first == last else f"the seeds are {first} to {last}"
+                st.caption(f"{own.plain(about)} Every racer has the same initial weights and data order for the same "
+                           f"seed: {seeds}.")  # fmt: skip
                 settings, drawing = st.columns([2, 3], gap="medium")
                 with settings:
                     for hyper in TASKS[config.task.name].hypers:
@@ -212,7 +215,7 @@ def shared_row(now: Stage) -> None:
                                     args=(now.generation, key("seed")))  # fmt: skip
                 with drawing:
                     st.html(network(task, len(config.racers), len(config.seeds), live.races().pace(config)))
-        st.html(f'<span class="dl-plan">{task.network}</span>', width="content")
+        st.html(f'<span class="dl-plan" title="{escape(task.network)}">{escape(task.network)}</span>', width="content")
         stops = {stop: number_text(stop) for stop in STEPS.stops()}
         choice("Steps", "steps", stops, config.steps, key("steps"), tell, help=STEPS.help)
         if task.examples is not None:
@@ -234,7 +237,7 @@ def _questions(now: Stage, key: Any) -> None:
     for label, name, help in (
         ("Same rate", SAME, "Everybody at the first racer's learning rate."),
         ("Library defaults", DEFAULTS, "Everybody as the library makes it."),
-        ("Each tuned", TUNED, "Everybody at the rate with the lowest validation loss, measured beforehand."
+        ("Each tuned", TUNED, f"Everybody at the rate with the lowest {selected(now.shown.config)}, found beforehand."
          if tuned else "Nobody has tuned this problem, network, length and batch: go back to the usual ones."),
     ):  # fmt: skip
         st.button(label, key=key(name), on_click=asked, args=(now.generation, name), help=help,

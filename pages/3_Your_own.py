@@ -10,7 +10,7 @@ import streamlit as st
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from core.plugins import plugged
+from core.plugins import plugged, tasks_of
 from core.tasks import TASKS, brought
 from ui import limits, own, style
 from ui.controls import setting
@@ -103,7 +103,7 @@ def choices(now: own.Own) -> None:
     if now.tab == "table":
         columns = brought.table(draft.brought.content).columns
         st.selectbox(
-            "What is to be told", range(len(columns)), draft.brought.column, format_func=columns.__getitem__,
+            "What to predict", range(len(columns)), draft.brought.column, format_func=columns.__getitem__,
             key=key("target"), on_change=told, args=(own.target, key("target")),
         )  # fmt: skip
         at = key(f"kind.{draft.brought.column}")
@@ -123,7 +123,7 @@ def shown(draft: Draft) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.html(f"<h2>{escape(own.title(draft))}</h2>", width="content")
         st.space("stretch")
-        st.button("Let it go", on_click=own.leave_out, type="tertiary")
+        st.button("Remove", on_click=own.leave_out, type="tertiary")
     try:
         race = draft.race()
     except ValueError as error:
@@ -161,7 +161,7 @@ def network() -> None:
             "loaded, and what cannot be trained as a table is refused with the reason. In a notebook the task goes "
             "straight into `race`. All of it: `docs/your-own.md`."
         )
-        files = [(plugin.path.rpartition("/")[2], ", ".join(kind.label for kind in plugged_by(plugin.path)))
+        files = [(plugin.path.rpartition("/")[2], ", ".join(kind.label for kind in tasks_of(plugin)))
                  for plugin in plugged()]  # fmt: skip
         st.html("<h3>Loaded now</h3>")
         if files:
@@ -170,11 +170,6 @@ def network() -> None:
             st.caption("No file: this app was started without one.")
     with right:
         st.code(EXAMPLE, language=None)
-
-
-def plugged_by(path: str) -> list[Any]:
-    """The registry entries that a file brought."""
-    return [kind for kind in TASKS.values() if getattr(getattr(kind, "plugin", None), "path", None) == path]
 
 
 def main() -> None:

@@ -289,7 +289,7 @@ function marksOf({ store, axis, head, theme, box, px, py }) {
   });
 }
 
-/** Where held-out losses were lowest: a ring on the curve, and words below it, moved apart. */
+/** Where held-out losses were lowest: a ring on the curve, and words below it, moved apart, where no name stands. */
 function lowestOf({ store, charts, axis, head, theme, box, px, py, measure }) {
   const panel = charts.findIndex((chart) => chart.id === "val_loss");
   if (panel < 0) return [];
@@ -304,8 +304,10 @@ function lowestOf({ store, charts, axis, head, theme, box, px, py, measure }) {
     if (!(x >= box.left - 1 && x <= box.right + 1 && y >= top && y <= top + height)) return [];
     const text = `lowest: ${valueText(charts[panel], value)} at step ${mark.step.toLocaleString("en-US")}`;
     const width = small(measure, text);
-    const anchor = x + 8 + width <= box.right ? "start" : "end";
-    return [{ x, y, text, width, anchor, color: theme.colors[store.racers[index].color] }];
+    const names = Math.min(box.right, px(store.place(index, axis)(head)));
+    const anchor = x + 8 + width <= names ? "start" : "end";
+    const fits = anchor === "start" || x - 8 - width >= box.left;
+    return [{ x, y, text: fits ? text : "", width, anchor, color: theme.colors[store.racers[index].color] }];
   });
   const ys = spread(found.map(({ y }) => y + 18), SMALL_GAP, top + 12, top + height - 4);
   return found.map((mark, i) => ({ ...mark, at: ys[i] }));

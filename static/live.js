@@ -148,6 +148,7 @@ class Live {
     this.playing = true;
     this.replaying = false;
     this.restUntil = 0;
+    this.parts.announce.textContent = "";
     this.movedAt = performance.now();
     this.ranges.forEach((range) => range && (range.fresh = true));
   }

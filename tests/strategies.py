@@ -116,8 +116,9 @@ def configs(
     built = race((kind.name, task), [racer("sgd")]).build_task()
     most = built.examples or 256
     batches = st.integers(2, min(40, most)) if small else st.integers(1, min(256, most))
-    whole = built.examples is not None and not (small and built.examples > 2000)  # Python's manual has 371,555 letters
-    batch = draw(st.one_of(batches, st.just(built.examples or most)) if whole else batches)
+    # All of the data at once, where a step of a small race does not take seconds then.
+    whole = st.just(built.examples) if built.examples and not (small and built.examples > 2000) else batches
+    batch = draw(st.one_of(batches, whole))
     some = racers(tables=tables, others=others, every=8 if small else 5000, rules=fitting(built, batch))
     contenders = draw(st.lists(some, min_size=1, max_size=4))
     seeds: int | list[int] = draw(st.integers(1, 3 if small else 16))

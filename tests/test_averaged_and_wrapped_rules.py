@@ -483,7 +483,7 @@ def test_every_way_of_looking_up_a_rule_finds_the_same() -> None:
     name = "adam+sam"
     assert name in RULES and RULES.get(name) is RULES[name] is RULES.find(name) and name not in list(RULES)
     for wrong in ("adam+", "+sam", "adam+sam+grokfast", "asgd+ema", "nothing", "nothing+sam", 3, None):
-        assert wrong not in RULES and RULES.get(wrong) is None  # type: ignore[call-overload]
+        assert wrong not in RULES and RULES.get(wrong) is None  # type: ignore[arg-type]
         with pytest.raises(KeyError):
             RULES[wrong]  # type: ignore[index]
         with pytest.raises(ValueError):

@@ -10,14 +10,14 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core import TASKS, Config, race, racer, run
-from core.tasks import brought
+from core.tasks import Task, brought
 from core.tasks.brought import GONE, Brought
 from core.tasks.language import own_text
 from core.tasks.own_table import TargetKind, own_table
@@ -151,8 +151,8 @@ def test_what_is_gone_is_gone_from_the_caches_too() -> None:
     task = weakref.ref(config.build_task())
     rows = weakref.ref(brought.prepared(Brought(table, "table", 2, "number")))
     worker.train(config, None, Path(os.devnull), 60)
-    os.unlink(Path(brought.home(), kept))  # the server does this; the worker finds out with its next slice
-    worker.train(race("quadratic", [racer("sgd", lr=0.01)], steps=2), None, Path(os.devnull), 60)
+    os.unlink(Path(brought.home(), kept))  # the server does this; a worker looks every second
+    brought.tidy()
     gc.collect()
     assert task() is None
     with pytest.raises(ValueError, match=GONE):
@@ -162,11 +162,38 @@ def test_what_is_gone_is_gone_from_the_caches_too() -> None:
     assert rows() is None
 
 
-def test_few_built_tasks_are_kept() -> None:
-    kept = brought.keep(TEXT.encode())
-    tasks = [weakref.ref(text_race(kept, hidden=hidden).build_task()) for hidden in range(1, 12)]
+def test_a_class_of_30_has_its_texts_kept_and_many_large_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = [brought.keep(f"{TEXT} {student}".encode()) for student in range(30)]
+    tasks = [text_race(name).build_task() for name in kept]
+    assert [text_race(name).build_task() for name in kept] == tasks
+    monkeypatch.setattr(brought._made, "_most", 3 * len(TEXT))
+    alive = [weakref.ref(text_race(kept[0], hidden=hidden).build_task()) for hidden in range(1, 12)]
+    del tasks
     gc.collect()
-    assert sum(task() is not None for task in tasks) <= brought._BUILT
+    assert sum(task() is not None for task in alive) <= 3
+
+
+def test_what_is_let_go_while_it_is_made_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = brought.keep(TEXT.encode())
+
+    def slow(text: str, **settings: Any) -> Task:
+        brought.forget(kept)
+        return own_text(text, **settings)
+
+    monkeypatch.setattr("core.tasks.brought.own_text", slow)
+    with pytest.raises(ValueError, match=GONE):
+        text_race(kept)
+    assert len(brought._made) == 0
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("core.tasks.brought.os.replace", full)
+    with pytest.raises(OSError, match="no space"):
+        brought.keep(b"mine")
+    assert list(Path(brought.home()).iterdir()) == []
 
 
 def test_a_column_that_a_table_does_not_have() -> None:
@@ -262,3 +289,27 @@ def test_a_link_with_settings_that_cannot_be() -> None:
     short = f"words-{brought.keep(b'one two three four five six seven eight nine ten eleven twelve')}"
     shown, notes = read({"task": short, "task.context": "16"}, [short])
     assert shown == read({})[0] and len(notes) == 1 and "too short" in notes[0]
+
+
+def test_one_session_cannot_fill_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SESSION_BYTES", 30)
+    kept = Store(most=100, connected=lambda _: True)
+    first = kept.keep("greedy", b"a" * 20)
+    with pytest.raises(ValueError, match="as much here as one visitor may"):
+        kept.keep("greedy", b"b" * 20)
+    assert kept.keep("greedy", b"a" * 20) == first and kept.size == 20
+    kept.keep("another", b"b" * 20)
+    kept.hold("greedy", ())
+    kept.keep("greedy", b"c" * 20)
+    assert kept.size == 40
+
+
+def test_what_cannot_be_written_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("core.tasks.brought.os.replace", full)
+    kept = Store(most=100, connected=lambda _: True)
+    with pytest.raises(OSError, match="no space"):
+        kept.keep("unlucky", b"a" * 20)
+    assert kept.size == 0

@@ -201,10 +201,10 @@ def test_decays_and_resets_are_marked_where_they_are() -> None:
 
 
 def test_a_schedule_that_reacts_is_marked_where_it_did() -> None:
-    """At a learning rate so high that the loss stands still, all seeds cut; the mark is at the median of their steps."""
+    """All seeds cut a rate at which the loss stands still; the mark is at the median of their steps."""
     waiting = ("plateau", {"factor": 0.5, "patience": 0.1})
     config = race("quadratic", [racer("sgd", lr=0.09, schedule=waiting), racer("sgd", lr=0.01)], steps=60, seeds=3)
-    state, records = advance(config, start(config), config.steps)
+    _, records = advance(config, start(config), config.steps)
     marks = [mark for mark in piece(config, records).marks if mark.kind == "decay"]
     cuts = records.cuts[:, :3]
     assert [mark.step for mark in marks] == [int(np.median(row)) for row in cuts if (row >= 0).all()] != []

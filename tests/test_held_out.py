@@ -5,7 +5,7 @@ import pytest
 
 from core import Config, race, racer
 from ui.charts import Array, track_fields, track_steps
-from ui.held_out import rises, told
+from ui.held_out import HeldOut, rises
 
 FALLING = np.linspace(5, 0.2, 21)
 VALLEY = np.concatenate([np.linspace(5.8, 4, 6), np.linspace(4.1, 6.2, 15)])  # lowest at 5
@@ -81,31 +81,31 @@ def made(task: str, *rows: Array) -> tuple[Config, Array]:
     return config, evals(config, {"val_loss": np.array(rows), "train_loss": np.array([FALLING] * len(rows))})
 
 
-def test_a_text_is_learned_by_heart() -> None:
+def test_a_text_overfits() -> None:
     config, track = made("lstm", VALLEY, np.linspace(5, 4, 21))
-    (mark,), sentences = told(config, track)
+    (mark,), sentences = HeldOut.of(config).told(track)
     assert (mark.racer, mark.step, mark.kind, mark.known, mark.until) == (0, 5, "lowest", 9, None)
     assert mark.text == "Adam: held-out loss was lowest here (4.00 at step 5)"
     assert sentences[8] == ""
-    assert set(sentences[9:]) == {"Adam: held-out loss has risen since step 5: it learns the text by heart."}
+    assert set(sentences[9:]) == {"Adam: held-out loss has risen since step 5 while training loss fell: it overfits."}
 
 
-def test_elsewhere_it_is_the_training_data_and_several_racers_share_a_sentence() -> None:
+def test_several_racers_share_a_sentence() -> None:
     config, track = made("wine", VALLEY, VALLEY, np.linspace(5, 4, 21))
-    marks, sentences = told(config, track)
+    marks, sentences = HeldOut.of(config).told(track)
     assert [mark.racer for mark in marks] == [0, 1]
     assert sentences[-1] == (
-        "Validation loss has risen for Adam since step 5 and SGD since step 5: they learn the training data by heart."
+        "Validation loss has risen for Adam since step 5 and SGD since step 5 while training loss fell: they overfit."
     )
 
 
 def test_a_mark_that_was_wrong_ends_where_that_was_seen() -> None:
     config, track = made("lstm", np.concatenate([VALLEY[:15], [3.9] * 6]))
-    (mark,), sentences = told(config, track)
+    (mark,), sentences = HeldOut.of(config).told(track)
     assert (mark.known, mark.until) == (9, 15) and sentences[14] and not any(sentences[15:])
 
 
 def test_a_task_without_validation_data_is_told_nothing() -> None:
     config = race("quadratic", [racer("sgd")], steps=20)
     track = np.ones((1, len(track_fields(config)["eval"]), 21))
-    assert told(config, track) == ([], [""] * 21)
+    assert HeldOut.of(config).told(track) == ([], [""] * 21)

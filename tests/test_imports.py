@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Lowest first. A name stands for the module and everything in it; "core" only for core/__init__.py,
 # what a notebook imports.
 STEPS: tuple[tuple[str, ...], ...] = (
-    ("core.spec",),
+    ("core.spec", "core.cache"),
     ("core.optimizers", "core.schedules", "core.edits", "core.tasks"),
     ("core.guests",),
     ("core.adapter", "core.plugins"),

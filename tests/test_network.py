@@ -8,7 +8,8 @@ import pytest
 
 from core import TASKS, race, racer
 from core.tasks import Task
-from ui.network import cost_words, network
+from ui.network import network
+from ui.numbers import duration_text
 
 
 def task_of(name: str) -> Task:
@@ -61,4 +62,4 @@ def test_the_cost_is_what_the_race_has_shown_and_none_before() -> None:
     [(0.0842, "0.084 s"), (0.84, "0.84 s"), (9.96, "10 s"), (42.4, "42 s"), (200, "3 min 20 s"), (119, "2 min")],
 )
 def test_seconds_are_said_as_one_says_them(seconds: float, words: str) -> None:
-    assert cost_words(seconds) == words
+    assert duration_text(seconds) == words

@@ -116,13 +116,13 @@ def test_a_table_that_was_uploaded_is_raced_on() -> None:
     page = Page("Table")
     page.upload("houses.csv", TABLE.encode())
     assert not page.app.warning
-    assert page.widget("selectbox", "What is to be told").value == 2, "the last column, unasked"
+    assert page.widget("selectbox", "What to predict").value == 2, "the last column, unasked"
     assert page.own.drafts["table"].brought.kind == "number"
     for each in own.treated(page.own.drafts["table"]):
         assert f"<td>{each.column}</td><td>{each.what}</td><td>{each.words}</td>" in page.texts
-    page.set(page.widget("selectbox", "What is to be told"), 1)
+    page.set(page.widget("selectbox", "What to predict"), 1)
     assert page.own.drafts["table"].brought.kind == "classes"
-    page.set(page.widget("selectbox", "What is to be told"), 0)
+    page.set(page.widget("selectbox", "What to predict"), 0)
     page.set(page.widget("button_group", "It is"), "number")
     page.race()
     config = page.app.session_state["race"].shown.config
@@ -145,7 +145,8 @@ def test_how_a_text_is_taken_can_be_changed() -> None:
     assert page.own.drafts["text"].brought.what == "letters"
     page.set(page.widget("select_slider", "Hidden units"), 8)
     assert dict(page.own.drafts["text"].settings)["hidden"] == 8
-    assert page.own.drafts["text"].task.layout.views is not None
+    layout = page.own.drafts["text"].task.layout
+    assert dict(layout.shapes)["W2"][1] == 8
     page.race()
     assert page.app.session_state["race"].shown.config.task.get("hidden") == 8
     assert page.own.offered == ((page.own.drafts["text"].brought.name, "Your text: fog.txt, by letters"),)
@@ -189,13 +190,13 @@ TABLES = {
     "empty": (b"", "empty"),
     "one row": (b"a,b\n1,2\n", "row"),
     "one column": (b"a\n" + b"1\n" * 50, "column"),
-    "all missing": (b"a,b\n" + b",\n" * 50, ""),
+    "all missing": (b"a,b\n" + b",\n" * 50, "at least ten of data"),
     "wide": ((",".join(f"c{i}" for i in range(10_000)) + "\n" + ",".join("1" * 10_000) + "\n").encode() * 3, "column"),
     "900 classes": (b"a,b\n" + b"".join(b"%d,x%d\n" % (i % 7, i % 900) for i in range(2000)), "classes"),
-    "one class": (b"a,b\n" + b"".join(b"%d,same\n" % i for i in range(50)), ""),
+    "one class": (b"a,b\n" + b"".join(b"%d,same\n" % i for i in range(50)), "same in every row"),
     "too large": (b"1,2\n" * (13 * MB), "10 MB is the most"),
-    "binary": (bytes(range(256)) * 40, ""),
-    "broken parquet": (b"PAR1" + bytes(300) + b"PAR1", ""),
+    "binary": (bytes(range(256)) * 40, "save it"),
+    "broken parquet": (b"PAR1" + bytes(300) + b"PAR1", "damaged"),
 }
 
 
@@ -242,7 +243,7 @@ def test_names_are_never_read_as_markup() -> None:
     page.upload("![x](http://a.b)<b>.csv", TABLE.replace("colour", "<script>*x*</script>").encode())
     assert page.own.drafts["table"].label == "xhttpa.bb.csv"
     assert "<td>&lt;script&gt;*x*&lt;/script&gt;</td>" in page.texts and "<script>" not in page.texts
-    page.set(page.widget("selectbox", "What is to be told"), 1)
+    page.set(page.widget("selectbox", "What to predict"), 1)
     page.race()
     assert not page.app.exception and "<script>" not in page.texts
     assert own.plain("[a](http://b) *c* `d` $e$ <f>") == r"\[a\]\(http\://b\) \*c\* \`d\` \$e\$ \<f\>"
@@ -258,7 +259,7 @@ def test_it_stays_in_the_menu_and_can_be_let_go(folder: Path) -> None:
     page.app.query_params.clear()
     page.app.switch_page("pages/3_Your_own.py")
     page.run()
-    page.button("Let it go").click()
+    page.button("Remove").click()
     page.run()
     assert not page.own.drafts and len(list(folder.iterdir())) == 1, "the menu of the Race page still has it"
     page.app.switch_page("pages/1_Race.py")

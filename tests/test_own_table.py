@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+import resource
 import subprocess
 import sys
 import warnings
@@ -492,6 +493,13 @@ def test_parquet_is_measured_before_it_is_unpacked() -> None:
     zeros = parquet({"x": ["a" * 70_000_000, "b" * 70_000_000], "y": [1, 2]}, use_dictionary=False, compression="zstd")
     assert len(zeros) < 100_000
     refused(lambda: read_table(zeros), "too large unpacked", "fewer rows")
+    control = str.maketrans("0123456789", "\1\2\3\4\5\6\7\x08\x0e\x0f")  # each six bytes in JSON
+    texts = [f"{i:06d}".translate(control) * 33 for i in range(600_000)]
+    swelling = parquet({"x": texts, "y": range(600_000)}, compression="zstd", use_dictionary=False)
+    del texts
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(lambda: read_table(swelling), "too large unpacked", "fewer rows")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000, "KiB of the server's own"
     long = pa.DictionaryArray.from_arrays(pa.array(np.arange(200_000) % 2, pa.int32()), ["a" * 500_000, "b"])
     bomb = parquet({"x": long, "y": np.arange(200_000)})
     assert len(bomb) < 2_000_000

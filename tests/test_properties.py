@@ -78,7 +78,7 @@ def assert_same_bits(
     for name, value in left.items():
         other = right[name]
         if columns and value.size and not name.endswith("_at"):
-            axis = 1 if name == "texts" else -2 if value.ndim > 1 else 0
+            axis = -1 if name == "texts" else -2 if value.ndim > 1 else 0
             value, other = value.take(columns[0], axis), other.take(columns[1], axis)
         assert np.array_equal(value, other, equal_nan=value.dtype.kind == "f"), name
 

@@ -300,7 +300,7 @@ def test_reset_at_each_decay_acts_when_a_plateau_is_cut() -> None:
 
 def test_a_cut_is_the_same_as_the_rates_and_resets_it_made() -> None:
     """The losses of the whole data too: of a rule that averages, the loss at a cut is measured before it forgets."""
-    seeing = Recording(60, 60, ("rate",))
+    seeing = Recording(60, 60, names=("rate",))
     config = race(
         "spirals", [plateau("schedule_free_sgd", 2.0, Reset("all"), patience=0.05, warmup=0.1)], steps=60, batch=8
     )

@@ -167,7 +167,7 @@ def test_classes_are_as_frequent_as_words() -> None:
         assert np.abs(counts - np.maximum(1, counts[0] / np.arange(1, 101))).max() <= 1
     frequency = np.bincount(task.data.parts["train"][1]) / task.data.count
     knowing = -sum(f * math.log(f) for f in frequency)
-    (known,) = [level for level in task.levels if level.name.startswith("knows how frequent")]
+    (known,) = [level for level in task.levels if level.name.startswith("the classes' shares")]
     assert known.value == pytest.approx(knowing)
     biased = torch.zeros(1, task.layout.width, dtype=torch.float64)
     task.layout.views(biased)["b1"][0, :, 0] = torch.as_tensor(np.log(frequency))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.analysis import Answer, Floats, Verdict, verdict
-from ui.words import by_heart_words, lowest_words, race_words
+from ui.words import lowest_words, overfitting_words, race_words
 
 INF = float("inf")
 LABELS = ("SGD", "Momentum", "Nesterov", "Adagrad", "RMSprop", "Adam", "AMSGrad", "AdamW")
@@ -359,12 +359,12 @@ def test_racers_above_guessing_are_named_with_its_loss() -> None:
     assert "guessing" not in say("Adam SGD RMSprop", values)[1]
 
 
-def test_of_a_rise_it_is_said_whose_since_when_and_what_is_learned_by_heart() -> None:
-    assert by_heart_words([], "held-out loss", True) == ""
-    assert by_heart_words([("Adam", 1320)], "held-out loss", True) == (
-        "Adam: held-out loss has risen since step 1,320: it learns the text by heart."
+def test_of_a_rise_it_is_said_whose_and_since_when() -> None:
+    assert overfitting_words([], "held-out loss") == ""
+    assert overfitting_words([("Adam", 1320)], "held-out loss") == (
+        "Adam: held-out loss has risen since step 1,320 while training loss fell: it overfits."
     )
-    assert by_heart_words([("Adam", 2), ("SGD", 30)], "validation loss", False) == (
-        "Validation loss has risen for Adam since step 2 and SGD since step 30: they learn the training data by heart."
+    assert overfitting_words([("Adam", 2), ("SGD", 30)], "validation loss") == (
+        "Validation loss has risen for Adam since step 2 and SGD since step 30 while training loss fell: they overfit."
     )
     assert lowest_words(4.0812, 320, "held-out loss") == "held-out loss was lowest here (4.08 at step 320)"

@@ -22,7 +22,7 @@ from core.state import LOSS_NOT_FINITE, RECORDING, WEIGHTS_NOT_FINITE, Records, 
 from core.tasks import Task
 from ui.limits import LOSS_SAMPLES
 from ui.names import labels
-from ui.settings import setting_of
+from ui.settings import TUNED, selected, setting_of
 from ui.words import race_words
 
 Array = NDArray[Any]
@@ -312,6 +312,8 @@ def _probes(config: Config, records: Records, stopped: Array) -> Array:
 def _verdicts(config: Config, records: Records, task: Task) -> list[tuple[int, str, str]]:
     """Headline and detail at each evaluation: seeds paired, on the smoothed training loss and on validation."""
     names, setting, told = labels(config), setting_of(config), []
+    if setting == TUNED and selected(config) != "validation loss":
+        setting = f"each at its rate tuned on the {selected(config)}"
     bound = by_racer(config, records.bound)
     stopped = by_racer(config, records.stopped)
     smooth = by_racer(config, records.smooth)

@@ -1,11 +1,11 @@
-"""Where a racer goes on learning what it trains on and unlearns the rest: its held-out loss has risen, and stays up.
+"""Where a racer overfits: its held-out loss has risen, and stays up, while its training loss fell.
 
 Read from what is kept of a whole race, since a slice does not know what the best so far was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.config import Config
-from core.tasks import Task
 from ui.charts import Mark, held_out_loss, track_fields, track_steps
 from ui.names import labels
-from ui.words import by_heart_words, lowest_words
+from ui.words import lowest_words, overfitting_words
 
 Array = NDArray[Any]
 RISE = 1.05  # times the lowest median: a rise of less is none
@@ -58,44 +57,56 @@ def rises(median: Array, low: Array, high: Array, train: Array) -> NDArray[np.in
     return found
 
 
-def told(config: Config, evals: Array) -> tuple[list[Mark], list[str]]:
-    """The marks at those minima, and for each evaluation a sentence on the racers concerned, "" where there is none.
+@dataclass(frozen=True)
+class HeldOut:
+    """What must be known of a race to tell where its held-out losses rise; `fields` is empty where it has none."""
 
-    `evals` is the track of evaluations `[racers, fields, n]` as far as it is trained. A mark holds from the evaluation
-    that showed the rise until one that does not.
-    """
-    task, steps = config.build_task(), track_steps(config)["eval"]
-    if "validation" not in task.parts:
-        return [], [""] * evals.shape[2]
-    fields = track_fields(config)["eval"]
-    median, low, high, train = (
-        evals[:, fields.index(name)] for name in ("val_loss.mid", "val_loss.lo", "val_loss.hi", "train_loss.mid")
-    )
-    found, names = rises(median, low, high, train), labels(config)
-    sentences = [
-        by_heart_words(
-            [(names[r], steps[at]) for r, at in enumerate(column) if at >= 0], held_out_loss(task), task.writes
+    names: tuple[str, ...]
+    loss_name: str
+    steps: tuple[int, ...]  # of the evaluations
+    fields: tuple[int, ...]  # of the track of evaluations: median, low and high held-out loss, median training loss
+
+    @staticmethod
+    def of(config: Config) -> HeldOut:
+        """Of this race; asks its task."""
+        task, fields = config.build_task(), track_fields(config)["eval"]
+        wanted = ("val_loss.mid", "val_loss.lo", "val_loss.hi", "train_loss.mid") if "validation" in task.parts else ()
+        return HeldOut(
+            tuple(labels(config)),
+            held_out_loss(task),
+            tuple(track_steps(config)["eval"]),
+            tuple(map(fields.index, wanted)),
         )
-        for column in found.T.tolist()
-    ]
-    marks = [
-        mark
-        for racer in range(len(names))
-        for mark in _marks(racer, names[racer], found[racer], median[racer], steps, task)
-    ]
-    return marks, sentences
 
+    def told(self, evals: Array) -> tuple[list[Mark], list[str]]:
+        """The marks at those minima, and for each evaluation a sentence on the racers concerned, or "".
 
-def _marks(
-    racer: int, name: str, found: NDArray[np.int64], median: Array, steps: Sequence[int], task: Task
-) -> list[Mark]:
-    """One racer's marks: each minimum with the steps between which it is known to be one."""
-    changes = np.flatnonzero(np.diff(found, prepend=-1)).tolist()
-    marks = []
-    for first, after in pairwise([*changes, len(found)]):
-        at = int(found[first])
-        if at >= 0:
-            text = f"{name}: {lowest_words(float(median[at]), steps[at], held_out_loss(task))}"
-            until = steps[after] if after < len(found) else None
-            marks.append(Mark(racer, steps[at], "lowest", text, known=steps[first], until=until))
-    return marks
+        Of one that has only risen since the start nothing is said: that is not overfitting, but worse. `evals` is the
+        track of evaluations `[racers, fields, n]` as far as it is trained. A mark holds from the evaluation that showed
+        the rise until one that does not.
+        """
+        if not self.fields:
+            return [], [""] * evals.shape[2]
+        median, low, high, train = (evals[:, field] for field in self.fields)
+        found = rises(median, low, high, train)
+        sentences = [
+            overfitting_words(
+                [(self.names[r], self.steps[at]) for r, at in enumerate(column) if at > 0], self.loss_name
+            )
+            for column in found.T.tolist()
+        ]
+        marks = [mark for racer in range(len(self.names)) for mark in self._marks(racer, found[racer], median[racer])]
+        return marks, sentences
+
+    def _marks(self, racer: int, found: NDArray[np.int64], median: Array) -> list[Mark]:
+        """One racer's marks: each minimum with the steps between which it is known to be one."""
+        changes = np.flatnonzero(np.diff(found, prepend=-1)).tolist()
+        marks = []
+        for first, after in pairwise([*changes, len(found)]):
+            at = int(found[first])
+            if at >= 0:
+                step = self.steps[at]
+                text = f"{self.names[racer]}: {lowest_words(float(median[at]), step, self.loss_name)}"
+                until = self.steps[after] if after < len(found) else None
+                marks.append(Mark(racer, step, "lowest", text, known=self.steps[first], until=until))
+        return marks

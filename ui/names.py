@@ -47,7 +47,8 @@ class _Said:
         self.value = value
 
     def __format__(self, spec: str) -> str:
-        return f"{number_text(float(f'{100 * self.value:.3g}'))}%" if spec == "%" else number_text(self.value)
+        value = float(f"{100 * self.value if spec == '%' else self.value:.3g}")
+        return number_text(int(value) if value == int(value) else value) + spec
 
 
 def schedule_words(racer: Racer) -> str:

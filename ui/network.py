@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from html import escape
 
 from core.tasks import Task
-from ui.numbers import number_text
+from ui.numbers import duration_text, number_text
 
 BYTES = 4  # of a weight as it is trained, a float32
 
@@ -22,31 +21,18 @@ def network(task: Task, racers: int, seeds: int, pace: float | None) -> str:
     return f'<div class="dl-network">{"".join(parts)}</div>'
 
 
-def cost_words(seconds: float) -> str:
-    """Seconds as one says them: 0.84 s, 12 s, 3 min 20 s."""
-    if seconds < 99.5:
-        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.2g} s"
-    minutes, rest = divmod(round(seconds / 10) * 10, 60)
-    return f"{minutes} min" + (f" {rest} s" if rest else "")
-
-
 def _layers(task: Task) -> str:
     """A block a layer, from the input down to the output, as wide as a square with the numbers that leave it."""
-    most = max((_numbers(layer.shape) for layer in task.layers), default=1)
+    most = max((layer.numbers for layer in task.layers), default=1)
     items = [
         f'<li class="{"dl-learned" if layer.parameters else "dl-fixed"}">'
-        f'<span><i style="width: {100 * math.sqrt(_numbers(layer.shape) / most):.1f}%"></i></span>'
+        f'<span><i style="width: {100 * math.sqrt(layer.numbers / most):.1f}%"></i></span>'
         f"<div><p><b>{escape(layer.name)}</b><span>{escape(layer.shape)}</span>"
         f"<em>{_plural(layer.parameters, 'parameter') if layer.parameters else ''}</em></p>"
         f"<p>{escape(layer.does)}</p></div></li>"
         for layer in task.layers
     ]
     return f"<ol>{''.join(items)}</ol>" if items else ""
-
-
-def _numbers(shape: str) -> int:
-    """How many numbers a shape such as "12 × 332" has."""
-    return math.prod(int(size) for size in re.findall(r"\d+", shape))
 
 
 def _size(task: Task) -> str:
@@ -76,7 +62,7 @@ def _cost(racers: int, seeds: int, pace: float | None) -> str:
     whom = f"{_plural(racers, 'racer')}, {_plural(seeds, 'seed')}"
     if pace is None:
         return f"<p>What 1,000 steps of this race ({whom}) take here is measured as it runs.</p>"
-    took = cost_words(1000 * pace)
+    took = duration_text(1000 * pace)
     return f"<p>1,000 steps of this race ({whom}) take about <b>{took}</b> here, as it has run so far.</p>"
 
 

@@ -6,28 +6,28 @@ another, and it goes when the session does.
 
 from __future__ import annotations
 
+import logging
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import streamlit as st
 
-from core.config import Config, race, racer
+from core.config import race, racer
 from core.spec import Value, complete
-from core.state import Recording
 from core.tasks import TASKS, Level, Task, brought, build
 from core.tasks.brought import Brought
 from core.tasks.corpus import UNKNOWN
 from core.tasks.decoding import decoded
+from core.tasks.inputs import Treated
 from core.tasks.language import FeedForward
-from core.tasks.own_table import TargetKind, Treated, target_kind
-from core.train import advance, start
+from core.tasks.own_table import TargetKind, target_kind
 from ui import limits, live
+from ui.numbers import duration_text
 from ui.scenario import Scenario, scenario
 from ui.store import store
 
+log = logging.getLogger(__name__)
 KEY = "own"
 TABS = {"text": "Text", "table": "Table", "network": "Network"}
 UNTUNED = "Their rates are usual ones that nobody has tuned for this problem."
@@ -36,8 +36,7 @@ _RACERS: Mapping[str, tuple[tuple[str, float], ...]] = {
     "letters": (("adam", 0.003), ("sgd", 1.0), ("momentum", 0.3)),
     "table": (("adam", 0.01), ("sgd", 0.1), ("momentum", 0.03)),
 }
-_STEPS_ALONE = Recording(evaluations=1, probes=1, texts=1)
-_TIMED_SECONDS = 0.2  # for how long steps are timed
+LOST = "The server could not keep or read this just now: try again in a moment, or bring a smaller one."
 
 
 @dataclass(frozen=True)
@@ -126,8 +125,16 @@ def bring(label: str, content: bytes) -> None:
     try:
         draft = _text(now, name, content) if now.tab == "text" else _table(now, name, content)
         put(drafts={**now.drafts, now.tab: draft}, problem="", generation=now.generation + 1)
-    except ValueError as error:
-        put(problem=str(error), generation=now.generation + 1)
+    except (ValueError, OSError, MemoryError) as error:
+        put(problem=_why(error), generation=now.generation + 1)
+
+
+def _why(error: Exception) -> str:
+    """A sentence; an error that brings none is the server's, and is logged."""
+    if isinstance(error, ValueError):
+        return str(error)
+    log.error("what a visitor brought was lost", exc_info=error)
+    return LOST
 
 
 def _text(now: Own, label: str, content: bytes) -> Draft:
@@ -214,8 +221,8 @@ def _attempt(change: Callable[[Draft], Draft]) -> None:
         changed = change(now.draft)
         _check(changed)
         put(drafts={**now.drafts, now.tab: changed}, problem="")
-    except ValueError as error:
-        put(problem=str(error), generation=now.generation + 1)
+    except (ValueError, OSError, MemoryError) as error:
+        put(problem=_why(error), generation=now.generation + 1)
 
 
 def offer(draft: Draft) -> None:
@@ -229,7 +236,7 @@ def offer(draft: Draft) -> None:
 
 def plain(text: str) -> str:
     """Text as it stands, where Markdown is read: a column or a class may be called anything."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+!|$~:-])", r"\\\1", text)
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|$~:@.-])", r"\\\1", text)
 
 
 def title(draft: Draft) -> str:
@@ -285,31 +292,19 @@ def first_lines(draft: Draft, most: int = 400) -> str:
 
 
 def cost(shown: Scenario) -> str:
-    """What the race will cost, in a sentence: its size, its share of what is allowed, and the time it takes."""
+    """What the race will cost: its size, its share of what is allowed, and, where a worker is free to measure it, the
+    time it takes.
+    """
     config = shown.config
     width = config.build_task().layout.width
     share = max(config.rows * width / limits.NUMBERS, config.rows * width * config.batch / limits.WORK)
     of_all = f"{share:.0%}" if share >= 0.01 else "less than 1%"
+    pace = live.races().price(config)
+    takes = f" {config.steps:,} steps take about {duration_text(pace * config.steps)}." if pace else ""
     return (
         f"{config.rows} runs of {width:,} weights, {config.batch} examples a step: {of_all} of the largest race there "
-        f"may be here. {config.steps:,} steps take about {_rounded(_seconds(config) * config.steps)} s."
+        f"may be here.{takes}"
     )
-
-
-@lru_cache(maxsize=64)
-def _seconds(config: Config) -> float:
-    """Seconds of a step, measured here and now in steps of its own."""
-    state, _ = advance(config, start(config), 2, _STEPS_ALONE)
-    best, since = float("inf"), time.perf_counter()
-    while state.step + 4 < config.steps and time.perf_counter() - since < _TIMED_SECONDS:
-        began = time.perf_counter()
-        state, _ = advance(config, state, 2, _STEPS_ALONE)
-        best = min(best, (time.perf_counter() - began) / 2)
-    return best
-
-
-def _rounded(seconds: float) -> str:
-    return f"{seconds:.1g}" if seconds < 10 else f"{float(f'{seconds:.2g}'):.0f}"
 
 
 def racers_in_words(shown: Scenario) -> str:

@@ -88,7 +88,7 @@ def _classmates() -> Scenario:
 
 
 def _essay() -> Scenario:
-    cooled = ("multistep", {"factor": 0.01 / 0.3, "milestone1": 100 / TASKS["lstm"].steps, "milestone2": 1.0})
+    cooled = ("multistep", {"factor": 1 / 30, "milestone1": 100 / TASKS["lstm"].steps, "milestone2": 1.0})
     racers = [
         racer("adam", lr=0.3), racer("adam", lr=0.01), racer("sgd", lr=6.0), racer("momentum", lr=1.0),
         racer("adam", lr=0.3, schedule=cooled),

@@ -33,8 +33,9 @@ from core.fork import sources
 from core.plugins import plugged
 from core.state import Texts
 from core.tasks import brought
-from ui import held_out, limits, worker
+from ui import limits, worker
 from ui.charts import Mark, loss_steps, text_steps, track_fields, track_steps
+from ui.held_out import HeldOut
 from ui.kept import Kept, Stages
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Race:
     config: Config
     tracks: dict[str, NDArray[np.float32]]  # [racers, fields, samples], NaN where not yet trained
     held: dict[str, int]  # samples there are
+    held_out: HeldOut  # what its held-out losses are watched by
     step: int = 0
     state: Kept | None = None
     trunk: Trunk | None = None  # until its own first slice
@@ -77,6 +79,7 @@ class Race:
     timing: Future[Any] | None = None  # while `seconds` are being measured
     failures: int = 0
     waiting: bool = False  # whether there was no room to start it
+    dropped: bool = False  # whether what it was about is gone
     viewers: dict[str, float] = field(default_factory=dict)  # who looked at it, and when last
 
     @property
@@ -111,8 +114,21 @@ def _shared(known: Race, race: Race, step: int) -> list[int] | None:
     return None if stopped & set(own) else own
 
 
+def _fresh(config: Config) -> Race:
+    """A race of which nothing is trained yet."""
+    samples, fields = track_steps(config), track_fields(config)
+    tracks = {
+        name: np.full((len(config.racers), len(fields[name]), len(steps)), np.nan, dtype=np.float32)
+        for name, steps in samples.items()
+    }
+    return Race(config, tracks, dict.fromkeys(tracks, 0), HeldOut.of(config), texts_due=len(text_steps(config)))
+
+
 class Races:
-    """The pool and the cache; one for the whole server."""
+    """The pool and the cache; one for the whole server.
+
+    Nothing that may take long is done under its lock: a task that somebody brought is made before.
+    """
 
     def __init__(self, workers: int = limits.WORKERS, cache_bytes: int = limits.CACHE_BYTES):
         self._workers, self._cache_bytes = workers, cache_bytes
@@ -120,6 +136,7 @@ class Races:
         # Loky's executor starts workers as fresh interpreters, which never run this app's script again.
         self._pool: ProcessPoolExecutor | None = None
         self._changed = threading.Condition(threading.RLock())
+        self._prices: dict[str, float] = {}  # seconds a step, by config
         self._jobs: list[Future[Any]] = []  # submitted and not known to be done, oldest first
         self._oldest: tuple[Future[Any] | None, float] = None, 0.0  # the first of them, and since when it is
 
@@ -138,14 +155,11 @@ class Races:
         """
         key = config.key()
         with self._changed:
+            known = key in self._races and not self._races[key].problem
+        fresh = None if known else _fresh(config)  # asks the task, which may take a second to make
+        with self._changed:
             if key not in self._races or self._races[key].problem:
-                samples, fields = track_steps(config), track_fields(config)
-                tracks = {
-                    name: np.full((len(config.racers), len(fields[name]), len(steps)), np.nan, dtype=np.float32)
-                    for name, steps in samples.items()
-                }
-                due = len(text_steps(config))
-                self._races[key] = Race(config, tracks, dict.fromkeys(tracks, 0), texts_due=due)
+                self._races[key] = fresh or _fresh(config)  # one that was known may have been dropped in the meantime
                 if forks:
                     self._fork(self._races[key])
             if forks and self._races[key].stages is None:
@@ -163,7 +177,7 @@ class Races:
         """
         with self._changed:
             self._end_stuck()
-            if race.complete or race.problem or race.pending is not None:
+            if race.complete or race.problem or race.dropped or race.pending is not None:
                 return
             race.waiting = self._busy() or (not race.step and self._full())
             if race.waiting:
@@ -201,15 +215,35 @@ class Races:
             for key, task in tasks.items():
                 if isinstance(task, Choice) and brought.content_of(task.name) == content:
                     race = self._races.pop(key)
+                    race.dropped = True  # a job in work cannot be cancelled
                     for job in filter(None, (race.pending, race.timing)):
                         job.cancel()
 
     def time(self, race: Race) -> None:
         """Measure what a step of each racer costs alone; `race.seconds` holds it when done."""
         with self._changed:
-            if race.seconds is None and race.timing is None and not self._busy():
+            if race.seconds is None and race.timing is None and not race.dropped and not self._busy():
                 race.timing = self._submit(worker.seconds_per_step, race.config)
                 race.timing.add_done_callback(partial(self._timed, race))
+
+    def price(self, config: Config) -> float | None:
+        """Seconds that a step of this race takes, measured once by a worker; None where none is free to tell."""
+        key = config.key()
+        if key in self._prices:
+            return self._prices[key]
+        with self._changed:
+            self._end_stuck()
+            if self._busy():
+                return None
+            future = self._submit(worker.seconds_of_step, config)
+        try:
+            self._prices[key] = future.result(limits.PRICE_SECONDS)
+        except Exception:  # too slow just now, or no such race any more: a price is no more than told
+            future.cancel()
+            return None
+        while len(self._prices) > limits.PRICES:
+            self._prices.pop(next(iter(self._prices)), None)
+        return self._prices.get(key)
 
     def pace(self, config: Config) -> float | None:
         """Seconds that a step of this race has taken so far; None while it has none."""
@@ -273,7 +307,7 @@ class Races:
     def _trained(self, race: Race, future: Future[Any]) -> None:
         with self._changed:
             race.pending = None
-            if future.cancelled():
+            if future.cancelled() or race.dropped:
                 return
             error = future.exception()
             if error is None:
@@ -295,7 +329,7 @@ class Races:
                 race.held[name] = first + count
             race.texts += piece.texts
             race.test = piece.test
-        marks, told = held_out.told(race.config, race.tracks["eval"][:, :, : race.held["eval"]])
+        marks, told = race.held_out.told(race.tracks["eval"][:, :, : race.held["eval"]])
         verdicts = [verdict for piece in done.pieces for verdict in piece.verdicts]
         race.verdicts += [
             (step, headline, " ".join(filter(None, (detail, more))))
@@ -314,7 +348,7 @@ class Races:
     def _timed(self, race: Race, future: Future[Any]) -> None:
         with self._changed:
             race.timing = None
-            if future.cancelled():
+            if future.cancelled() or race.dropped:
                 return
             error = future.exception()
             if error is None:

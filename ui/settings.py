@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.config import Choice, Config, Racer, racer
-from core.tuned import tuned
+from core.tuned import part, tuned
 
 SAME, DEFAULTS, TUNED = "same rate", "library defaults", "each tuned"
 
@@ -47,3 +47,11 @@ def tuned_racer(config: Config, rule: str) -> Racer | None:
 def newcomer(config: Config, rule: str) -> Racer:
     """A racer to add: tuned where that is known, else as the library makes it."""
     return tuned_racer(config, rule) or racer(rule)
+
+
+def selected(config: Config) -> str:
+    """The loss that chose the tuned rates, in words."""
+    assert isinstance(config.task, Choice)
+    if not config.build_task().parts:
+        return "loss"
+    return {"train": "training loss", "validation": "validation loss"}[part(config.task)]

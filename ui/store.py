@@ -5,6 +5,7 @@ The bytes themselves lie in files (`core.tasks.brought`).
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -20,6 +21,11 @@ FULL = (
     f"This server holds as many texts and tables of its visitors as it can, {limits.BROUGHT_BYTES // 10**6} MB: "
     "try again when some of them have left, or bring a smaller one."
 )
+MINE = (
+    f"You hold as much here as one visitor may, {limits.SESSION_BYTES // 10**6} MB: let go of what you brought before, "
+    "or bring a smaller one."
+)
+log = logging.getLogger(__name__)
 
 
 def _connected(session: str) -> bool:
@@ -50,19 +56,31 @@ class Store:
         """A session holds these bytes as well; returns their hash.
 
         Raises:
-            ValueError: there is no room for them.
+            ValueError: there is no room for them, or not for this session.
+            OSError: they cannot be written.
         """
+        name = brought.hash_of(content)
         with self._lock:
-            if self.size + len(content) > self._most and brought.named(content) not in self._sizes:
+            mine = self._held.get(session, frozenset())
+            if sum(self._sizes[held] for held in mine - {name}) + len(content) > limits.SESSION_BYTES:
+                raise ValueError(MINE)
+            if self.size + len(content) > self._most and name not in self._sizes:
                 raise ValueError(FULL)
-            name = brought.keep(content)
             self._sizes[name] = len(content)
-            self._held[session] = self._held.get(session, frozenset()) | {name}
+            self._held[session] = mine | {name}
             self._seen[session] = time.monotonic()
             if not self._watching:
                 self._watching = True
                 threading.Thread(target=self._watch, daemon=True).start()
-            return name
+        try:
+            brought.keep(content, name)
+        except BaseException:
+            self.hold(session, mine)
+            raise
+        with self._lock:
+            if name not in self._sizes:  # the session has gone while it was written
+                brought.forget(name)
+        return name
 
     def hold(self, session: str, contents: Iterable[str]) -> None:
         """Of what a session holds, it holds these from now on, and no others."""
@@ -91,7 +109,10 @@ class Store:
         """As long as anything is held."""
         while True:
             time.sleep(limits.SWEEP_SECONDS)
-            self.sweep()
+            try:
+                self.sweep()
+            except Exception:
+                log.exception("what visitors brought could not be swept")
             with self._lock:
                 if not self._held:
                     self._watching = False

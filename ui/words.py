@@ -10,6 +10,7 @@ from decimal import ROUND_CEILING, Context
 from core.analysis import Answer, Pair, Verdict, seeds_needed
 
 NAMED = 3  # of a long list, the racers called by name
+FEW = 5  # racers of a race in which each is called by name in the headline
 LENGTH = 220  # characters of a detail; a longer one leaves out the wins
 CLOSE = 1.1  # medians within this ratio are described as level; a description, not a test of equality
 SETTINGS = {
@@ -70,22 +71,20 @@ def race_words(
     return _headline(race, step), full if len(full) <= LENGTH else brief
 
 
-def by_heart_words(racers: Sequence[tuple[str, int]], loss_name: str, writes: bool) -> str:
+def overfitting_words(racers: Sequence[tuple[str, int]], loss_name: str) -> str:
     """A sentence on racers whose held-out loss has risen since a step, while their training loss fell on; "" if none.
 
     Args:
         racers: (label, step of the lowest held-out loss).
         loss_name: what that loss is called.
-        writes: whether the data is a text.
     """
     if not racers:
         return ""
-    data = "the text" if writes else "the training data"
     if len(racers) == 1:
         ((label, step),) = racers
-        return f"{label}: {loss_name} has risen since step {step:,}: it learns {data} by heart."
+        return f"{label}: {loss_name} has risen since step {step:,} while training loss fell: it overfits."
     since = _series([f"{label} since step {step:,}" for label, step in racers])
-    return f"{_capital(loss_name)} has risen for {since}: they learn {data} by heart."
+    return f"{_capital(loss_name)} has risen for {since} while training loss fell: they overfit."
 
 
 def lowest_words(value: float, step: int, loss_name: str) -> str:
@@ -115,8 +114,9 @@ class _Race:
         return f"{self.value(racers[0])} to {self.value(racers[-1])}"
 
     def against(self, racers: Sequence[int]) -> str:
-        """Names with numbers, to stand next to the leader's."""
-        return "against " + _series([f"{self.labels[r]} {self.value(r)}" for r in racers], NAMED - 1)
+        """Names with numbers, to stand next to the leader's; all of a small race, whose last may be its point."""
+        limit = FEW if len(self.labels) <= FEW else NAMED - 1
+        return "against " + _series([f"{self.labels[r]} {self.value(r)}" for r in racers], limit)
 
     def answer(self, first: int, second: int) -> Answer:
         """Of two racers in the order of the verdict."""

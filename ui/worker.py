@@ -13,6 +13,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +62,8 @@ def begin(server: int, folder: str, home: str, adapted: Sequence[Rule] = (), plu
 
 def _end_with(server: int, folders: Sequence[str]) -> None:
     while os.getppid() == server:
+        with suppress(OSError):  # whatever becomes of the folder, a worker does not outlive its server
+            brought.tidy()
         time.sleep(1)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
@@ -84,7 +87,6 @@ def train(
     complete. Where the state is one of a `trunk`, this race begins as a fork of it. `stages` are files for the states
     after these steps of the loss curve, for forks to begin at.
     """
-    brought.tidy()
     now = take(state) if state else start(config)
     if trunk is not None:
         now = graft(trunk, now, config)
@@ -126,4 +128,15 @@ def seconds_per_step(config: Config, rounds: int = 8, steps: int = 25, most: flo
             states[index], _ = advance(each, states[index], steps, STEPS_ALONE)
             if turn:  # the first round warms up
                 best[index] = min(best[index], (time.perf_counter() - began) / steps)
+    return best
+
+
+def seconds_of_step(config: Config, most: float = 0.2) -> float:
+    """What a step of this race takes, all runs together: the least of as many as fit into `most` seconds."""
+    state, _ = advance(config, start(config), 2, STEPS_ALONE)
+    best, since = math.inf, time.perf_counter()
+    while best == math.inf or (state.step < config.steps and time.perf_counter() - since < most):
+        began = time.perf_counter()
+        state, _ = advance(config, state, 1, STEPS_ALONE)
+        best = min(best, time.perf_counter() - began)
     return best

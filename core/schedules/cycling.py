@@ -29,7 +29,7 @@ def restarts(base: Array, t: Array, total: int, first_cycle: float, cycle_growth
     """
     begins, lengths = _cycles(total, first_cycle, cycle_growth)
     now = np.searchsorted(begins, t, side="right") - 1
-    return base * cosine(1.0, final_share, (t - begins[now]) / lengths[now])
+    return base * cosine(1.0, final_share, np.minimum((t - begins[now]) / lengths[now], 1))
 
 
 def restarts_at(total: int, first_cycle: float, cycle_growth: int, final_share: float) -> tuple[int, ...]:
@@ -72,7 +72,7 @@ def one_cycle_momentum(
 
 def _up_and_down(t: Array, total: int, pct_start: float, start: float, peak: float, end: float) -> Array:
     at = pct_start * total
-    up, down = cosine(start, peak, t / at), cosine(peak, end, (t - at) / (total - at))
+    up, down = cosine(start, peak, t / at), cosine(peak, end, np.minimum((t - at) / (total - at), 1))
     return np.where(t <= at, up, down)
 
 

@@ -51,7 +51,7 @@ def polynomial(base: Array, t: Array, total: int, power: float, final_share: flo
 
     torch ends at 0; the other end is that of `keras.optimizers.schedules.PolynomialDecay`.
     """
-    left = 1 - t / total
+    left = 1 - np.minimum(t / total, 1)
     return base * (final_share + (1 - final_share) * left**power)
 
 
@@ -61,7 +61,7 @@ def half_wave(base: Array, t: Array, total: int, final_share: float) -> Array:
     As `torch.optim.lr_scheduler.CosineAnnealingLR(T_max=total, eta_min=f base)`: the end itself would be reached at
     the step after the last.
     """
-    return base * cosine(1.0, final_share, t / total)
+    return base * cosine(1.0, final_share, np.minimum(t / total, 1))
 
 
 def inverse(base: Array, t: Array, total: int, tau: float) -> Array:

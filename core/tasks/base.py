@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +36,11 @@ class Layer:
     does: str
     shape: str
     parameters: int
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers leave it for one example: of a shape such as "12 × 332"."""
+        return math.prod(int(size) for size in re.findall(r"\d+", self.shape))
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class Task:
         raise NotImplementedError
 
     def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
-        """{"loss": `[R]`} (and "accuracy") on a whole part of the data."""
+        """{"loss": `[R]`} (and "accuracy") on a part of the data, or on a fixed sample of a large one."""
         raise NotImplementedError
 
     def sample(self, p: Tensor, seed: int, length: int) -> list[str]:

@@ -13,11 +13,12 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
+from core.cache import Cache
 from core.spec import Value
 from core.tasks.base import Task, TaskKind
 from core.tasks.dense import hidden_layers
@@ -29,7 +30,7 @@ _NAME = re.compile(
     r"(?P<what>words|letters)-(?P<text>[0-9a-f]{32})|"
     rf"table-(?P<table>[0-9a-f]{{32}})-(?P<column>0|[1-9][0-9]{{0,4}})-(?P<kind>{'|'.join(get_args(TargetKind))})"
 )
-_BUILT = 4  # tasks that a process keeps, of all that were brought
+_MADE = 64 * 10**6  # bytes of which a process keeps what it has made of them
 
 
 @dataclass(frozen=True)
@@ -81,19 +82,14 @@ def kind(name: str) -> TaskKind:
 
 
 def build(name: str, settings: tuple[tuple[str, Value], ...]) -> Task:
-    """The task of that name and settings; the last few are kept, for as long as their bytes are there.
+    """The task of that name and settings; the last ones are kept, for as long as their bytes are there.
 
     Raises:
         ValueError: the bytes are not there, or do not make this task; one sentence says why.
     """
-    tidy()
-    return _built(name, settings)
-
-
-@lru_cache(maxsize=_BUILT)
-def _built(name: str, settings: tuple[tuple[str, Value], ...]) -> Task:
-    _kept.add(content_of(name))
-    return kind(name).make(**dict(settings))
+    brought = Brought.named(name)
+    assert brought is not None
+    return _of(brought.content, ("task", name, settings), lambda: kind(name).make(**dict(settings)))
 
 
 def content_of(name: str) -> str:
@@ -110,33 +106,45 @@ def _table(brought: Brought, **settings: Any) -> Task:
     return prepared(brought).task(**settings)
 
 
-@lru_cache(maxsize=2)
 def prepared(brought: Brought) -> Prepared:
-    """A table made ready, and what was done to each of its columns; the last two are kept.
+    """A table made ready, and what was done to each of its columns; the last ones are kept.
 
     Raises:
         ValueError: the bytes are not there, or do not make a problem; one sentence says why.
     """
-    found = table(brought.content)
-    if brought.column >= len(found.columns):
-        raise ValueError(f"This table has {len(found.columns)} columns, and no column {brought.column + 1}.")
-    return prepare(found, found.columns[brought.column], brought.kind)
+
+    def make() -> Prepared:
+        found = table(brought.content)
+        if brought.column >= len(found.columns):
+            raise ValueError(f"This table has {len(found.columns)} columns, and no column {brought.column + 1}.")
+        return prepare(found, found.columns[brought.column], brought.kind)
+
+    return _of(brought.content, ("prepared", brought), make)
 
 
-@lru_cache(maxsize=2)
 def table(content: str) -> Table:
-    """The table of these bytes, as it was read; the last two are kept.
+    """The table of these bytes, as it was read; the last ones are kept.
 
     Raises:
         ValueError: the bytes are not there, or are no table; one sentence says why.
     """
-    _kept.add(content)
-    return read_table(read(content))
+    return _of(content, ("table",), lambda: read_table(read(content)))
+
+
+T = TypeVar("T")
+_made: Cache[tuple[int, Any]] = Cache(_MADE, lambda sized: sized[0])
+
+
+def _of(content: str, what: tuple[Hashable, ...], make: Callable[[], T]) -> T:
+    """Something made of the bytes of that hash, as large as they are for all we know; never of bytes that are gone."""
+    size = len_of(content)
+    found: T = _made.get((content, *what), lambda: (size, make()))[1]
+    len_of(content)  # while it was made, they may have been let go
+    return found
 
 
 # ---------------------------------------------------------------- where the bytes lie
 
-_kept: set[str] = set()  # hashes of what the caches above may hold something of
 _home: list[str | tempfile.TemporaryDirectory[str]] = []
 
 
@@ -153,7 +161,7 @@ def use(folder: str) -> None:
     _home[:] = [folder]
 
 
-def named(content: bytes) -> str:
+def hash_of(content: bytes) -> str:
     """The hash by which these bytes are known."""
     return hashlib.sha256(content).hexdigest()[:32]
 
@@ -166,15 +174,35 @@ def leave() -> None:
     _home.clear()
 
 
-def keep(content: bytes) -> str:
-    """Write the bytes where they are read; returns their hash. What is there already is left as it is."""
-    name = named(content)
-    if not _file(name).exists():
-        handle, half = tempfile.mkstemp(dir=home())  # which makes files for this account alone
+def keep(content: bytes, name: str = "") -> str:
+    """Write bytes where they are read; returns their hash, which is `name` where that is known. What is there already
+    is left as it is.
+    """
+    name = name or hash_of(content)
+    if _file(name).exists():
+        return name
+    handle, half = tempfile.mkstemp(dir=home())  # which makes files for this account alone
+    try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
         os.replace(half, _file(name))
+    except BaseException:
+        os.unlink(half)
+        raise
     return name
+
+
+def len_of(content: str) -> int:
+    """How many bytes those of that hash are.
+
+    Raises:
+        ValueError: they are not here, or not any more; what was made of them is let go.
+    """
+    try:
+        return _file(content).stat().st_size
+    except FileNotFoundError:
+        tidy()
+        raise ValueError(GONE) from None
 
 
 def read(content: str) -> bytes:
@@ -195,15 +223,9 @@ def forget(content: str) -> None:
     tidy()
 
 
-def tidy() -> bool:
-    """Let go of what was made of bytes that are no longer there; whether there was any."""
-    gone = {content for content in set(_kept) if not _file(content).exists()}
-    if gone:
-        _kept.difference_update(gone)
-        _built.cache_clear()
-        prepared.cache_clear()
-        table.cache_clear()
-    return bool(gone)
+def tidy() -> None:
+    """Let go of what was made of bytes that are no longer there."""
+    _made.keep(lambda key: isinstance(key, tuple) and _file(str(key[0])).exists())
 
 
 def _file(content: str) -> Path:

@@ -12,6 +12,7 @@ from core.spec import Layout
 from core.tasks.base import Batch, Layer, Level, Task
 from core.tasks.data import DATA, Examples, Floats, Ints, batch_indices, digit_images, random
 from core.tasks.dense import DenseClassifier, DenseRegressor
+from core.tasks.supervised import unequal_shares
 from core.tasks.tables import diabetes, least_squares
 
 
@@ -61,14 +62,7 @@ def rare_classes() -> DenseClassifier:
     about = f"{RARE} classes of points, as unequally frequent as the words of a language"
     task = DenseClassifier(Examples(parts, RARE), [], about)
     task.together = 128
-    frequency = np.bincount(parts["train"][1]) / task.data.count
-    known = -float((frequency * np.log(frequency)).sum())
-    task.levels += (
-        Level(
-            f"knows how frequent each class is: {known:.2f}", known,
-            meaning="The entropy of the classes' frequencies: what one reaches without a look at the inputs.",
-        ),
-    )  # fmt: skip
+    task.levels += unequal_shares(parts["train"][1], RARE)
     return task
 
 

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.cache import Cache
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.integer]
 Parts = dict[str, tuple[Floats, NDArray[Any]]]  # {"train": (inputs [N, F], targets), "validation": …, "test": …}
@@ -64,6 +66,20 @@ def random(seed: int, stream: int, *more: int) -> np.random.Generator:
 INITIAL, ORDER, DATA, LABELS, WRITING, WRONG = 0, 1, 2, 3, 4, 5  # streams of `random`
 
 
+def label_noise(seeds: Sequence[int], step: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Uniform numbers `[R, *shape]` by which labels are drawn at a step, the same for the same seed and step."""
+    drawn = [random(seed, LABELS, step).uniform(size=shape) for seed in seeds]
+    return torch.as_tensor(np.stack(drawn)).to(like)
+
+
+def draw_classes(logits: Tensor, u: Tensor, dim: int) -> Tensor:
+    """Classes drawn from the softmax of logits over an axis, by its cumulated shares and uniform numbers u, which lack
+    that axis.
+    """
+    shares = logits.softmax(dim).cumsum(dim)
+    return (shares < u.unsqueeze(dim)).sum(dim).clamp_(max=logits.shape[dim] - 1)
+
+
 def initial_draw(seed: int, draw: int) -> np.random.Generator:
     """Where a seed's initial weights come from, and those of each later draw of the same seed."""
     return random(seed, INITIAL, *([draw] if draw else []))
@@ -78,24 +94,36 @@ def another_class(labels: Tensor, classes: int, seeds: Sequence[int], step: int)
 LONG = 1 << 16  # examples of an epoch at most, unless a batch has more: no usual run sees so many
 
 
-@lru_cache(maxsize=16_384)  # 256 seeds of a short run, 4 bytes an example: drawing them anew took a quarter of it
-def permutation(seed: int, epoch: int, count: int) -> Ints:
-    """The order in which a seed goes through `count` examples in an epoch."""
-    return random(seed, ORDER, epoch).permutation(count).astype(np.int32)
+# Drawing the orders of 256 seeds anew took a quarter of a short run on the digits, 4 KB an epoch; of a long text, an
+# epoch is 64 times as much.
+_orders: Cache[Ints] = Cache(64 << 20, lambda order: order.nbytes)
+_tables: Cache[Tensor] = Cache(64 << 20, lambda table: table.numel() * table.element_size())
 
 
-@lru_cache(maxsize=1024)
-def draws(seed: int, epoch: int, count: int) -> Ints:
-    """So many examples as are in a long epoch, each drawn from all `count`."""
-    return random(seed, ORDER, epoch).integers(count, size=LONG, dtype=np.int32)
+def epoch_order(seed: int, epoch: int, count: int, size: int) -> Ints:
+    """The order in which a seed goes through `count` examples in an epoch of batches of `size`: a permutation, or, of
+    more than 65,536, so many independent draws.
+    """
+
+    def draw() -> Ints:
+        generator = random(seed, ORDER, epoch)
+        if long:
+            return generator.integers(count, size=LONG, dtype=np.int32)
+        return generator.permutation(count).astype(np.int32)
+
+    long = _in_epoch(count, size) != count
+    return _orders.get((seed, epoch, count, long), draw)
 
 
-@lru_cache(maxsize=160)
 def epoch_table(seeds: tuple[int, ...], epoch: int, count: int, size: int, device: torch.device) -> Tensor:
     """Which examples each row sees in each batch of an epoch: `[batches, rows * size]`; the rest is left out."""
-    batches, order = _in_epoch(count, size) // size, permutation if _in_epoch(count, size) == count else draws
-    orders = np.stack([order(seed, epoch, count)[: batches * size].reshape(batches, size) for seed in seeds], 1)
-    return torch.as_tensor(orders.reshape(batches, -1)).to(device)
+
+    def make() -> Tensor:
+        batches = _in_epoch(count, size) // size
+        orders = [epoch_order(seed, epoch, count, size)[: batches * size].reshape(batches, size) for seed in seeds]
+        return torch.as_tensor(np.stack(orders, 1).reshape(batches, -1)).to(device)
+
+    return _tables.get((seeds, epoch, count, size, device), make)
 
 
 def batch_indices(seeds: tuple[int, ...], step: int, count: int, size: int, device: torch.device) -> Tensor:

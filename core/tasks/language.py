@@ -13,7 +13,7 @@ from torch.nn.functional import log_softmax
 from core.spec import Hyper, Layout
 from core.tasks.base import Batch, Layer, Level, Task
 from core.tasks.corpus import Corpus, endless_script, manual, play
-from core.tasks.data import LABELS, WRITING, another_class, batch_indices, initial_draw, random
+from core.tasks.data import WRITING, another_class, batch_indices, draw_classes, initial_draw, label_noise, random
 from core.tasks.grammar import FOG
 
 TOGETHER = 128  # stretches evaluated at a time: their activations stay in the cache
@@ -155,8 +155,8 @@ class FeedForward(Task):
 
     def draw_labels(self, p: Tensor, batch: Batch, seeds: Sequence[int]) -> Batch:
         x, _ = batch.tensors
-        draws = np.stack([random(seed, LABELS, batch.step).uniform(size=x.shape[1]) for seed in seeds])
-        return Batch(batch.step, (x, _drawn(self._logits(self.layout.views(p), x), torch.as_tensor(draws).to(p))))
+        noise = label_noise(seeds, batch.step, (x.shape[1],), p)
+        return Batch(batch.step, (x, draw_classes(self._logits(self.layout.views(p), x), noise, 1)))
 
     def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
         _, some = self._stretches(part, p.device)
@@ -177,7 +177,7 @@ class FeedForward(Task):
         seen = torch.tensor(text[first : first + self.context], device=p.device).expand(len(p), 1, -1)
         views, written = self.layout.views(p), [seen[:, 0, :0]]
         for u in torch.as_tensor(random(seed, WRITING).uniform(size=length)).to(p):
-            token = _drawn(self._logits(views, seen), u.expand(len(p), 1))
+            token = draw_classes(self._logits(views, seen), u.expand(len(p), 1), 1)
             seen = torch.cat([seen[:, :, 1:], token.unsqueeze(2)], 2)
             written.append(token)
         return [self.corpus.text(row) for row in torch.cat(written, 1).tolist()]
@@ -195,12 +195,6 @@ class FeedForward(Task):
     def _hidden(self, views: dict[str, Tensor], inputs: Tensor) -> Tensor:
         """`[R, B, C D]` -> `[R, H, B]`."""
         return torch.baddbmm(views["b1"], views["W1"], inputs.transpose(1, 2)).tanh()
-
-
-def _drawn(logits: Tensor, u: Tensor) -> Tensor:
-    """Tokens `[R, B]` drawn from the softmax of `logits [R, V, B]` by its cumulated shares and uniform numbers u."""
-    shares = logits.softmax(1).cumsum(1)
-    return (shares < u.unsqueeze(1)).sum(1).clamp_(max=logits.shape[1] - 1)
 
 
 def words(context: int, embedding: int, hidden: int) -> FeedForward:

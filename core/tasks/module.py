@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from core.spec import Layout
 from core.tasks.base import PARTS, Batch, Layer, Level, Task
-from core.tasks.data import DATA, LABELS, another_class, batch_indices, random
+from core.tasks.data import DATA, another_class, batch_indices, draw_classes, label_noise, random
 from core.tasks.plain import Loss, Make, as_like, drawn, inspect, layers
 from core.tasks.traced import Traced
 
@@ -43,6 +43,7 @@ class ModuleTask(Task):
             tuple((name, tuple(p.shape)) for name, p in self.module.named_parameters()), _roles(self.module)
         )
         self.layers = layers(self.module, x)
+        self.activations = x[0].numel() + sum(layer.numbers for layer in self.layers)
         self.network = _words(self.layers)
         self._learn = Traced(lambda p, x, y: super(ModuleTask, self).loss_and_grad(p, Batch(0, (x, y))))
         self._look = Traced(lambda p, x, y: self._judged(p, x, y))
@@ -89,10 +90,7 @@ class ModuleTask(Task):
     def draw_labels(self, p: Tensor, batch: Batch, seeds: Sequence[int]) -> Batch:
         x, y = batch.tensors
         logits = vmap(lambda weights, x: self._output(weights, x, p))(self.layout.views(p), x)
-        cumulated = logits.softmax(dim=2).cumsum(dim=2)  # [R, B, C, …]
-        draws = np.stack([random(seed, LABELS, batch.step).uniform(size=y.shape[1:]) for seed in seeds])
-        drawn = (cumulated < torch.as_tensor(draws).to(p).unsqueeze(2)).sum(2)
-        return Batch(batch.step, (x, drawn.clamp(max=logits.shape[2] - 1)))
+        return Batch(batch.step, (x, draw_classes(logits, label_noise(seeds, batch.step, y.shape[1:], p), 2)))
 
     def mislabelled(self, batch: Batch, seeds: Sequence[int]) -> Batch:
         x, y = batch.tensors

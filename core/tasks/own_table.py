@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.tasks.base import PARTS, Level
+from core.tasks.base import PARTS
 from core.tasks.columns import counted, drawn
 from core.tasks.data import Floats, Ints, Parts, split
 from core.tasks.dense import DenseClassifier, DenseRegressor, hidden_layers
 from core.tasks.inputs import Treated, inputs_of, most_rows
 from core.tasks.sheet import Table, read_table
+from core.tasks.supervised import unequal_shares
 from core.tasks.tables import table
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ LEAST_ROWS = 10
 _FEW = 10  # different whole numbers that are rather classes
 _ROWS_EACH = 5  # rows that each of them has on average; a class with fewer rows is not spread over the parts
 _FARTHEST = 1e6  # standard deviations of a target from its mean: the squares of more would drown every other loss
-_PLAIN = 0.99  # share of ln C from which on the entropy of the classes says nothing new
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,23 +63,8 @@ class Prepared:
         many = len(self.classes)
         about = f"which of {many} classes of “{self.target}”, told from {used} of a table of one's own"
         task = table(self.parts, hidden, about, classes=many)
-        task.levels += _shares(self.parts["train"][1], many)
+        task.levels += unequal_shares(self.parts["train"][1], many)
         return task
-
-
-def _shares(labels: Ints, classes: int) -> tuple[Level, ...]:
-    counts = np.bincount(labels)
-    share = counts[counts > 0] / len(labels)
-    entropy = float(-(share * np.log(share)).sum())
-    if entropy > _PLAIN * math.log(classes):
-        return ()
-    return (
-        Level(
-            f"the classes' shares: {entropy:.2f}", entropy,
-            meaning="Who knows how frequent each class is in the training part, and nothing else, has this loss there: "
-            "their entropy.",
-        ),
-    )  # fmt: skip
 
 
 def target_kind(table: Table, column: str) -> TargetKind:

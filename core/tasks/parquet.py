@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from core.tasks.columns import CELLS, COLUMNS, ROWS, Column, drawn, some_are_use
 MARK = b"PAR1"  # how such a file begins
 _SCRIPT = Path(__file__).with_name("unpacked.py")
 _SECONDS = 60  # that the process may take, on a busy machine
+_MOST = 32 * 2**20  # bytes of JSON that it may say
+_ONE = threading.Lock()
 _BROKEN = "The Parquet file cannot be read: it is damaged or cut short, so write it anew or bring the table as CSV."
 
 
@@ -44,11 +48,15 @@ def read_parquet(content: bytes) -> tuple[list[str], list[Column], list[str]]:
 
 
 def _unpacked(content: bytes) -> dict[str, Any]:
-    """What the script `unpacked.py` says of these bytes."""
-    command = [sys.executable, "-I", str(_SCRIPT), str(COLUMNS), str(CELLS)]
+    """What the script `unpacked.py` says of these bytes, in a file that is no larger than it may be; one at a time."""
+    command = [sys.executable, "-I", str(_SCRIPT), str(COLUMNS), str(CELLS), str(_MOST)]
     try:
-        done = subprocess.run(command, input=content, capture_output=True, timeout=_SECONDS, check=True)
-        found: dict[str, Any] = json.loads(done.stdout)
+        with _ONE, tempfile.TemporaryFile() as said:
+            subprocess.run(
+                command, input=content, stdout=said, stderr=subprocess.DEVNULL, timeout=_SECONDS, check=True
+            )  # fmt: skip
+            said.seek(0)
+            found: dict[str, Any] = json.load(said)
     except (subprocess.SubprocessError, ValueError):
         raise ValueError(_BROKEN) from None
     return found

@@ -13,7 +13,7 @@ from torch.nn.functional import log_softmax
 from core.spec import Layout
 from core.tasks.base import Batch, Layer, Level, Task
 from core.tasks.corpus import Corpus, Ints, play
-from core.tasks.data import LABELS, WRITING, another_class, batch_indices, initial_draw, random
+from core.tasks.data import WRITING, another_class, batch_indices, draw_classes, initial_draw, label_noise, random
 
 TOGETHER = 48  # stretches evaluated at a time: their activations stay in the cache
 EVALUATED = 64  # stretches of a part that are evaluated at most: all of them took an eighth of a run of 1,200 steps
@@ -137,7 +137,8 @@ class Recurrent(Task):
         flat = hidden.view(R, n, H)
         log_p = log_softmax(self._scores(views, flat), dim=2)
         loss = -log_p.gather(2, targets).mean((1, 2))
-        signal = log_p.mul_(PER_NAT).exp2_()  # dL/d(logits), times n; `exp_` would take three times as long
+        # dL/d(logits), times n; `exp_` takes three times as long.
+        signal = log_p.mul_(PER_NAT).exp2_() if _aligned(log_p) else log_p.exp_()
         signal.scatter_add_(2, targets, signal.new_full((1, 1, 1), -1).expand(R, n, 1)).mul_(1 / n)
         into_hidden = torch.bmm(signal, views["W_out"]).view(R, T, B, H)
         into_inputs, *of_layer = self._gradients(views, inputs, hidden, kept, into_hidden)
@@ -157,9 +158,9 @@ class Recurrent(Task):
 
     def draw_labels(self, p: Tensor, batch: Batch, seeds: Sequence[int]) -> Batch:
         x, _ = batch.tensors
-        draws = np.stack([random(seed, LABELS, batch.step).uniform(size=x.shape[1:]) for seed in seeds])
-        drawn = _drawn(self._logits(self.layout.views(p), x), torch.as_tensor(draws).to(p).flatten(1))
-        return Batch(batch.step, (x, drawn.view_as(x)))
+        noise = label_noise(seeds, batch.step, x.shape[1:], p)
+        labels = draw_classes(self._logits(self.layout.views(p), x), noise.flatten(1), 2)
+        return Batch(batch.step, (x, labels.view_as(x)))
 
     def evaluate(self, p: Tensor, part: str) -> dict[str, Tensor]:
         some = self._all_windows(part, p.device)[:: self.length]
@@ -183,7 +184,7 @@ class Recurrent(Task):
         for u in torch.as_tensor(random(seed, WRITING).uniform(size=length)).to(p):
             drive = self._drive(views, self._embedded(views, token.unsqueeze(2))[1].flatten(1, 2))
             state, _ = self._step(drive, state, *self._recurrent(views))
-            token = _drawn(self._scores(views, state[0]), u)
+            token = draw_classes(self._scores(views, state[0]), u.expand(len(p), 1), 2)
             written.append(token)
         return [corpus.text(row) for row in torch.cat(written, 1).tolist()]
 
@@ -310,7 +311,7 @@ class LSTM(Recurrent):
         (h, c), H = state, self.hidden
         sums = torch.baddbmm(drive, h, W)
         sums[..., 2 * H : 3 * H].mul_(2)  # for tanh, see `_tanh`: so one sigmoid does for all four
-        s = sums.sigmoid_()
+        s = _sigmoid(sums)
         i, f, g, o = s.view(*s.shape[:2], 4, H).unbind(2)
         g = g.mul(2).sub_(1)
         after = torch.addcmul(f * c, i, g)
@@ -361,7 +362,7 @@ class GRU(Recurrent):
     def _step(self, drive: Tensor, state: Kept, W: Tensor, b: Tensor) -> tuple[Kept, Kept]:
         (h,), H = state, self.hidden
         sums = torch.baddbmm(b, h, W)
-        rz, un = (drive[..., : 2 * H] + sums[..., : 2 * H]).sigmoid_(), sums[..., 2 * H :]
+        rz, un = _sigmoid(drive[..., : 2 * H] + sums[..., : 2 * H]), sums[..., 2 * H :]
         r, z = rz.view(*rz.shape[:2], 2, H).unbind(2)
         n = _tanh(torch.addcmul(drive[..., 2 * H :], r, un))
         return (torch.lerp(n, h, z),), (rz, un, n)
@@ -393,15 +394,22 @@ def _onednn(like: Tensor) -> bool:
     return like.dtype == torch.float32 and like.is_cpu and torch.backends.mkldnn.is_available()
 
 
+def _aligned(x: Tensor) -> bool:
+    """Whether each row fills whole groups of 32 numbers. Where it does not, torch's `sigmoid` and `exp2` take the last
+    numbers of a table by another routine, which rounds differently, and a row would depend on how many stand beside it;
+    its `tanh` and `exp` do not.
+    """
+    return x[0].numel() % 32 == 0
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    """σ(x), in the place of x; (1 + tanh(x / 2)) / 2 where rows are not aligned."""
+    return x.sigmoid_() if _aligned(x) else x.mul_(0.5).tanh_().mul_(0.5).add_(0.5)
+
+
 def _tanh(x: Tensor) -> Tensor:
-    """tanh x = 2 σ(2x) - 1, to one rounding of 1: torch's own takes twice as long."""
-    return x.mul(2).sigmoid_().mul(2).sub_(1)
-
-
-def _drawn(logits: Tensor, u: Tensor) -> Tensor:
-    """Tokens `[R, N]` drawn from the softmax of `logits [R, N, V]` by its cumulated shares and uniform numbers u."""
-    shares = logits.softmax(2).cumsum(2)
-    return (shares < u.unsqueeze(-1)).sum(2).clamp_(max=logits.shape[2] - 1)
+    """tanh x = 2 σ(2x) - 1, to one rounding of 1, where rows are aligned: torch's own takes twice as long."""
+    return x.mul(2).sigmoid_().mul(2).sub_(1) if _aligned(x) else x.tanh()
 
 
 def lstm(embedding: int, hidden: int, length: int) -> LSTM:

@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from core.tasks.base import PARTS, Batch, Level, Task
-from core.tasks.data import LABELS, Data, Examples, another_class, batch_indices, random
+from core.tasks.data import Data, Examples, Ints, another_class, batch_indices, draw_classes, label_noise
+
+UNEQUAL = 0.99  # share of ln C from which on the entropy of the classes says nothing new
 
 
 class Supervised(Task):
@@ -128,10 +130,8 @@ class Classifier(Supervised):
 
     def draw_labels(self, p: Tensor, batch: Batch, seeds: Sequence[int]) -> Batch:
         x, y = batch.tensors
-        cumulated = self._outputs(p, x).softmax(dim=1).cumsum(dim=1)  # [R, C, B]
-        draws = [random(seed, LABELS, batch.step).uniform(size=x.shape[2]) for seed in seeds]
-        drawn = (cumulated < torch.as_tensor(np.stack(draws)).to(x).unsqueeze(1)).sum(1)  # [R, B]
-        classes = torch.nn.functional.one_hot(drawn.clamp(max=y.shape[1] - 1), y.shape[1])
+        labels = draw_classes(self._outputs(p, x), label_noise(seeds, batch.step, x.shape[2:], x), 1)  # [R, B]
+        classes = torch.nn.functional.one_hot(labels, y.shape[1])
         return Batch(batch.step, (x, classes.transpose(1, 2).to(y).contiguous()))
 
 
@@ -172,3 +172,19 @@ class Regressor(Supervised):
     def _compared_with_signal(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         off = outputs - y
         return off.square().mean((1, 2)), off * (2 / (y.shape[1] * y.shape[2]))
+
+
+def unequal_shares(labels: Ints, classes: int) -> tuple[Level, ...]:
+    """The level of who knows the classes' frequencies alone, where it is not as good as that of guessing."""
+    counts = np.bincount(labels)
+    share = counts[counts > 0] / len(labels)
+    entropy = float(-(share * np.log(share)).sum())
+    if entropy > UNEQUAL * math.log(classes):
+        return ()
+    return (
+        Level(
+            f"the classes' shares: {entropy:.2f}", entropy,
+            meaning="Who knows how frequent each class is in the training part, and nothing else, has this loss there: "
+            "their entropy.",
+        ),
+    )  # fmt: skip

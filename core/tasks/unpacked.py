@@ -56,13 +56,15 @@ def unpacked(content: bytes, most_columns: int, most_cells: int) -> dict[str, An
     cells = max(about.num_rows * len(leaves), sum(chunk.num_values for chunk in chunks))
     size = sum(chunk.total_uncompressed_size for chunk in chunks)
     if cells > most_cells or size > _UNPACKED or any(leaf.length > _WIDEST for leaf in leaves):
-        return {
-            "refused": f"The table has more than {most_cells:,} cells or is too large unpacked: bring fewer rows or "
-            "columns of it."
-        }
+        return {"refused": too_large(most_cells)}
     file = pq.ParquetFile(io.BytesIO(content), read_dictionary=[leaf.path for leaf in leaves], **limits)
     table = file.read(use_threads=False)
     return {"names": table.column_names, "columns": [_cells(column) for column in table.columns]}
+
+
+def too_large(most_cells: int) -> str:
+    """A sentence on a table that is."""
+    return f"The table has more than {most_cells:,} cells or is too large unpacked: bring fewer rows or columns of it."
 
 
 def _shown(name: str) -> str:
@@ -99,4 +101,8 @@ if __name__ == "__main__":
     for limit, most in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CPU, SECONDS), (resource.RLIMIT_CORE, 0)):
         with suppress(ValueError, OSError):  # a system that does not know this one
             resource.setrlimit(limit, (most, most))
-    json.dump(unpacked(sys.stdin.buffer.read(), *map(int, sys.argv[1:])), sys.stdout)
+    columns, cells, bytes_said = map(int, sys.argv[1:])
+    said = json.dumps(unpacked(sys.stdin.buffer.read(), columns, cells), ensure_ascii=False).encode()
+    if len(said) > bytes_said:
+        said = json.dumps({"refused": too_large(cells)}).encode()
+    sys.stdout.buffer.write(said)
