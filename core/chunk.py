@@ -512,9 +512,10 @@ class Chunk:
         The same random numbers for all and at every step: two texts differ by what their networks have learned alone.
         They are drawn in double precision, or a rounding would now and then turn one token into its neighbour.
         """
-        task, config, rows = self.plan.task, self.plan.config, list(self.writers)
-        if not rows or not self.recording.write_at(step, config.steps):
+        task, config = self.plan.task, self.plan.config
+        if not self.writers or not self.recording.write_at(step, config.steps):
             return
+        rows = list(self.writers)
         alive = self.alive[rows].tolist()
         weights = self._at(lambda rule: rule.eval_params)[rows].double()
         texts = task.sample(weights, config.seeds[0], task.sample_length) if any(alive) else [""] * len(rows)

@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from core.spec import Hyper, complete
-from core.tasks import TASKS, Task, TaskKind, make_anew
+from core.tasks import TASKS, Task, TaskKind, build, make_anew
 from core.tasks.plain import said
 
 VARIABLE = "DESCENT_LAB_PLUGINS"
@@ -110,9 +110,17 @@ def register(name: str, label: str, make: Callable[..., Task], hypers: Iterable[
     if known is not None and not (isinstance(known, Plugged) and _home(known.plugin) == _home(plugin)):
         raise ValueError(f"there is a problem called {name} already")
     kind = Plugged(name, label, _guarded(label, make), tuple(hypers), plugin=plugin)
-    kind.make(**dict(complete(kind.hypers, {}, name)))
+    settings = complete(kind.hypers, {}, name)
     make_anew()
     TASKS[name] = kind
+    try:
+        build(name, settings)
+    except BaseException:
+        if known is None:
+            del TASKS[name]
+        else:
+            TASKS[name] = known
+        raise
 
 
 def load(named: str) -> list[Plugin]:

@@ -201,7 +201,7 @@ def shared_row(now: Stage) -> None:
         ) as more:
             if more.open:
                 about = task.about[:1].upper() + task.about[1:].rstrip(".") + ("" if task.about.endswith("?") else ".")
-                first, *_, last = (*config.seeds, config.seeds[-1])
+                first, last = config.seeds[0], config.seeds[-1]
                 seeds = f"the seed is {first}" if first == last else f"the seeds are {first} to {last}"
                 st.caption(f"{own.plain(about)} Every racer has the same initial weights and data order for the same "
                            f"seed: {seeds}.")  # fmt: skip

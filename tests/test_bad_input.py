@@ -14,22 +14,12 @@ from core import RULES, SCHEDULES, TASKS, Config, Edit, Hyper, Racer, Reset, edi
 from core.config import Choice
 from core.edits import EDITS
 from core.schedules import Schedule
+from tests.refusals import refused
 from tests.strategies import configs
 
 SGD = [racer("sgd")]
 NUMBERS = {"not a number": float("nan"), "infinite": float("inf"), "text": "fast", "a switch": True, "nothing": None,
            "a list": [0.1], "huge": 10**400}  # fmt: skip
-
-
-def refused(make: Callable[[], object], *words: str) -> str:
-    """The message, which must have all of these words in it."""
-    with pytest.raises(ValueError) as caught:
-        make()
-    message = str(caught.value)
-    for word in words:
-        assert word in message, message
-    assert len(message) < 400
-    return message
 
 
 # One setting

@@ -28,6 +28,7 @@ from core.tasks.data import split
 from core.tasks.dense import DenseClassifier, DenseRegressor
 from core.tasks.inputs import INPUTS, LEVELS, NUMBERS
 from core.tasks.own_table import Prepared, Treated, own_table, prepare, read_table, target_kind
+from tests import refusals
 from tests.twins import LIKE, assert_equals_its_twin, assert_first_loss_is_as_expected
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -53,11 +54,7 @@ def is_one_sentence(message: str) -> bool:
 
 def refused(make: Callable[[], object], *words: str) -> str:
     """The message, one sentence with all of these words in it."""
-    with pytest.raises(ValueError) as caught:
-        make()
-    message = str(caught.value)
-    for word in words:
-        assert word in message, message
+    message = refusals.refused(make, *words)
     assert is_one_sentence(message), message
     return message
 

@@ -14,6 +14,7 @@ from core.tasks.data import batch_indices
 from core.tasks.dense import DenseClassifier
 from tests.strategies import table_rows
 from tests.twins import (
+    LIKE,
     assert_equals_its_twin,
     assert_first_loss_is_as_expected,
     assert_is_drawn,
@@ -22,7 +23,6 @@ from tests.twins import (
     points,
 )
 
-LIKE = torch.empty(0, dtype=torch.float64)
 CPU = torch.device("cpu")
 
 

@@ -11,14 +11,20 @@ from torch import Tensor
 
 from benchmarks.twins import module
 from core import TASKS, race, racer, run
-from core.tasks import Batch, Task, build
+from core.tasks import Batch, build
 from core.tasks.corpus import Corpus
 from core.tasks.data import LABELS, LONG, WRITING, batch_indices, random
 from core.tasks.grammar import FOG
 from core.tasks.language import FeedForward, own_text
-from tests.twins import assert_first_loss_is_as_expected, assert_is_drawn, assert_rows_are_alone
+from tests.twins import (
+    LIKE,
+    assert_first_loss_is_as_expected,
+    assert_is_drawn,
+    assert_rows_are_alone,
+    assert_writers_are_alone,
+    points,
+)
 
-LIKE = torch.empty(0, dtype=torch.float64)
 CPU = torch.device("cpu")
 SEEDS = (0, 1, 2, 3, 4)
 NAMES = ("words", "letters", "manual")
@@ -30,13 +36,6 @@ def made(name: str) -> FeedForward:
     task = build(name, tuple((hyper.name, hyper.default) for hyper in TASKS[name].hypers))
     assert isinstance(task, FeedForward)
     return task
-
-
-def points(task: Task, rows: int = 5) -> Tensor:
-    """Weights that are not where a run starts."""
-    generator = torch.Generator().manual_seed(1)
-    first = task.initial(range(rows), LIKE)
-    return 1.5 * first + 0.1 * torch.randn(first.shape, dtype=torch.float64, generator=generator)
 
 
 def twin(task: FeedForward, p: Tensor) -> torch.nn.Module:
@@ -96,19 +95,7 @@ def test_a_row_does_not_see_its_neighbours(task: FeedForward, dtype: torch.dtype
     finite changes no other.
     """
     assert_rows_are_alone(task, 17, dtype)
-    p, batch = points(task, 9).to(dtype), task.batch(tuple(range(9)), 3, 17, LIKE)
-    loss, gradient = task.loss_and_grad(p, batch)
-    written = task.sample(p, 0, 9)
-    for rows in ([4], [2, 3, 8]):
-        assert task.sample(p[torch.tensor(rows)], 0, 9) == [written[row] for row in rows]
-    broken = p.clone()
-    broken[5], broken[6] = math.nan, 1e30
-    others = torch.tensor([0, 1, 2, 3, 4, 7, 8])
-    broken_loss, broken_gradient = task.loss_and_grad(broken, batch)
-    assert torch.equal(broken_loss[others], loss[others])
-    assert torch.equal(broken_gradient[others], gradient[others])
-    assert not math.isfinite(broken_loss[5])
-    assert [task.sample(broken, 0, 9)[row] for row in others] == [written[row] for row in others]
+    assert_writers_are_alone(task, 17, points(task, 9).to(dtype))
 
 
 # Evaluation

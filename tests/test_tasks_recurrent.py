@@ -15,9 +15,8 @@ from core.tasks import Batch, Task, build
 from core.tasks.corpus import Corpus, play
 from core.tasks.data import LABELS, WRITING, batch_indices, random
 from core.tasks.recurrent import GRU, LSTM, Recurrent
-from tests.twins import assert_is_drawn, assert_rows_are_alone
+from tests.twins import LIKE, assert_is_drawn, assert_rows_are_alone, assert_writers_are_alone
 
-LIKE = torch.empty(0, dtype=torch.float64)
 CPU = torch.device("cpu")
 KINDS = ("lstm", "gru")
 SETTINGS = [(24, 64, 12), (5, 7, 3), (3, 9, 1)]  # embedding, hidden, length
@@ -126,19 +125,7 @@ def test_a_row_does_not_see_its_neighbours(kind: str, dtype: torch.dtype) -> Non
     """
     task = made(kind)
     assert_rows_are_alone(task, 16, dtype)
-    p, batch = points(task, 9).to(dtype), task.batch(tuple(range(9)), 3, 16, LIKE)
-    loss, gradient = task.loss_and_grad(p, batch)
-    written = task.sample(p, 0, 9)
-    for rows in ([4], [2, 3, 8]):
-        assert task.sample(p[torch.tensor(rows)], 0, 9) == [written[row] for row in rows]
-    broken = p.clone()
-    broken[5], broken[6] = math.nan, 1e30
-    others = torch.tensor([0, 1, 2, 3, 4, 7, 8])
-    broken_loss, broken_gradient = task.loss_and_grad(broken, batch)
-    assert torch.equal(broken_loss[others], loss[others])
-    assert torch.equal(broken_gradient[others], gradient[others])
-    assert not math.isfinite(broken_loss[5])
-    assert [task.sample(broken, 0, 9)[row] for row in others] == [written[row] for row in others]
+    assert_writers_are_alone(task, 16, points(task, 9).to(dtype))
 
 
 # Evaluation

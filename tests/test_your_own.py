@@ -238,6 +238,21 @@ def test_a_notebook_registers_without_a_file() -> None:
     assert plugged() == (), "and no worker is told"
 
 
+def test_a_problem_is_made_once_and_stays_where_its_successor_cannot_be_made() -> None:
+    made: list[Task] = []
+
+    def make() -> Task:
+        made.append(from_function(lambda x, step: (x**2).sum(1), [1.0]))
+        return made[-1]
+
+    register("cell", "A cell's", make)
+    assert race("cell", [racer("sgd")]).build_task() is made[0] and len(made) == 1
+    with pytest.raises(ValueError, match="cannot be made"):
+        register("cell", "A worse one", lambda: 1 // 0)  # type: ignore[arg-type, return-value]
+    assert TASKS["cell"].label == "A cell's"
+    assert race("cell", [racer("sgd")]).build_task() is made[-1]
+
+
 def test_a_file_that_cannot_be_read_is_no_plugin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     binary = tmp_path / "binary.py"
     binary.write_bytes(b"\xff\xfe\x00")

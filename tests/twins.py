@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from scipy.stats import ks_2samp
@@ -105,3 +107,22 @@ def assert_rows_are_alone(task: Task, size: int, dtype: torch.dtype) -> None:
         for part, found in evaluated.items():
             for name, values in task.evaluate(p[rows], part).items():
                 assert torch.equal(values, found[name][rows]), (part, name, rows)
+
+
+def assert_writers_are_alone(task: Task, size: int, p: Tensor) -> None:
+    """The text of a row is the same in any company, of weights `p [9, P]`; a row that is not finite changes neither
+    loss, gradient nor text of another.
+    """
+    batch = task.batch(tuple(range(9)), 3, size, LIKE)
+    loss, gradient = task.loss_and_grad(p, batch)
+    written = task.sample(p, 0, 9)
+    for rows in ([4], [2, 3, 8]):
+        assert task.sample(p[torch.tensor(rows)], 0, 9) == [written[row] for row in rows]
+    broken = p.clone()
+    broken[5], broken[6] = math.nan, 1e30
+    others = torch.tensor([0, 1, 2, 3, 4, 7, 8])
+    broken_loss, broken_gradient = task.loss_and_grad(broken, batch)
+    assert torch.equal(broken_loss[others], loss[others])
+    assert torch.equal(broken_gradient[others], gradient[others])
+    assert not math.isfinite(broken_loss[5])
+    assert [task.sample(broken, 0, 9)[row] for row in others] == [written[row] for row in others]

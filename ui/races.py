@@ -28,6 +28,7 @@ from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor, Shutdo
 from numpy.typing import NDArray
 
 from core.adapter import adapted
+from core.cache import Cache
 from core.config import Choice, Config
 from core.fork import sources
 from core.plugins import plugged
@@ -136,7 +137,7 @@ class Races:
         # Loky's executor starts workers as fresh interpreters, which never run this app's script again.
         self._pool: ProcessPoolExecutor | None = None
         self._changed = threading.Condition(threading.RLock())
-        self._prices: dict[str, float] = {}  # seconds a step, by config
+        self._prices: Cache[float] = Cache(limits.PRICES, lambda _: 1)  # seconds a step, by config
         self._jobs: list[Future[Any]] = []  # submitted and not known to be done, oldest first
         self._oldest: tuple[Future[Any] | None, float] = None, 0.0  # the first of them, and since when it is
 
@@ -228,22 +229,24 @@ class Races:
 
     def price(self, config: Config) -> float | None:
         """Seconds that a step of this race takes, measured once by a worker; None where none is free to tell."""
+
+        def measured() -> float:
+            with self._changed:
+                self._end_stuck()
+                if self._busy():
+                    raise TimeoutError
+                future = self._submit(worker.seconds_of_step, config)
+            try:
+                found: float = future.result(limits.PRICE_SECONDS)
+            finally:
+                future.cancel()  # where it has not begun; a price comes late to nobody
+            return found
+
         key = config.key()
-        if key in self._prices:
-            return self._prices[key]
-        with self._changed:
-            self._end_stuck()
-            if self._busy():
-                return None
-            future = self._submit(worker.seconds_of_step, config)
         try:
-            self._prices[key] = future.result(limits.PRICE_SECONDS)
+            return self._prices.get(key, measured)
         except Exception:  # too slow just now, or no such race any more: a price is no more than told
-            future.cancel()
             return None
-        while len(self._prices) > limits.PRICES:
-            self._prices.pop(next(iter(self._prices)), None)
-        return self._prices.get(key)
 
     def pace(self, config: Config) -> float | None:
         """Seconds that a step of this race has taken so far; None while it has none."""
