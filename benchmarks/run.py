@@ -25,11 +25,12 @@ from benchmarks.measurement import Measures
 TARGET = Path(__file__).with_name("results.json")
 # How fast the table trains; what each rule costs; what each problem costs; what a class from outside the table costs;
 # what becomes of the essay's two races; what a person waits for on the page; until the page stands; a class of 30 at
-# once; what it costs to look into the steps. A family's name begins the names of what it measures; "class" is no name
-# for a module.
+# once; what it costs to look into the steps; what a bad gradient costs each rule. A family's name begins the names of
+# what it measures; "class" is no name for a module.
 FAMILIES = {
     "engine": "engine", "rule": "rules", "adapter": "adapter", "live": "live", "start": "start",
     "task": "tasks", "essay": "essay", "class": "classroom", "moments": "moments",
+    "spike": "spikes",
 }  # fmt: skip
 
 

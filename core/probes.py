@@ -50,6 +50,7 @@ def root_norm(table: Tensor) -> Tensor:
 
 PROBES: Mapping[str, Callable[[Look], Tensor]] = {
     "gradient": lambda look: norm(look.gradient),
+    "step": lambda look: norm(look.after - look.before),
     "update": lambda look: norm(look.after - look.before) / norm(look.before),
     "distance": lambda look: norm(look.after - look.first_guess),
     "m": lambda look: look.memory(1, norm),

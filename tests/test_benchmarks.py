@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import engine, run, tasks, twins
+from benchmarks import engine, run, spikes, tasks, twins
 from benchmarks.measurement import Measurement
 from core import TASKS, Racer, race, racer
 from core import run as train
@@ -116,3 +116,15 @@ def run_of(four: list[Racer], steps: int) -> Array:
     """The second racer's losses with the first seed."""
     losses: Array = train(race("wine", four, steps=1000, seeds=1)).loss[:steps, 1, 0]
     return losses
+
+
+# Spikes
+
+
+def test_a_spike_is_measured_against_its_twin() -> None:
+    """A spike slows Adam down; the signs that Lion goes by have no size."""
+    found = spikes.cost("lion", steps=120, seeds=1).value
+    assert isinstance(found, dict) and found["1000x: smallest step"] == pytest.approx(1, abs=0.1)
+    adam = spikes.cost("adam", steps=120, seeds=1).value
+    assert isinstance(adam, dict) and adam["1000x: smallest step"] < 0.9
+    assert {f"{factor}x: steps behind" for factor in spikes.FACTORS} <= adam.keys()
