@@ -118,3 +118,14 @@ def delay(loss: Array, twin: Array) -> Delay:
     level = -max(loss[-1], twin[-1])
     down, twin_down = recovered(-loss, level) or 0, recovered(-twin, level) or 0
     return Delay(down - twin_down, at_least=min(down, twin_down) == 0 < max(down, twin_down))
+
+
+def delays(loss: Array, twin: Array, stride: int = 1) -> tuple[Array, NDArray[np.bool_]]:
+    """`delay` of each seed, in steps, and where it may be more: curves `[T, seeds]`, one value every `stride` steps.
+
+    Infinite where the run has diverged and its twin has not.
+    """
+    found = [delay(own, other) for own, other in zip(loss.T, twin.T, strict=True)]
+    lost = ~np.isfinite(loss[-1]) & np.isfinite(twin[-1])
+    steps = np.where(lost, np.inf, [float(stride * each.steps) for each in found])
+    return steps, np.array([each.at_least for each in found]) & ~lost

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 from core.config import Edit
 from core.edits import EDITS, Remembered
+from core.fork import twins
 from core.lens import Watcher
 from core.optimizers import RULES
-from core.optimizers.base import Rule
+from core.optimizers.base import Rule, ema
 from core.plan import Plan, Settings, fresh, settings_of
 from core.probes import PROBES, Look
 from core.reactions import Reaction
@@ -81,6 +83,19 @@ class Block:
         held = state.carried.get(self.rule.name, {})
         self.left = {
             name: held[name][inside] if name in held else torch.zeros_like(getattr(self.slots, name)) for name in linear
+        }
+        self.kept = {slot.name: slot.kept for slot in self.declared if slot.name in self.left}
+        self.fades = all(self.kept.values())
+        self.nothing = {name: torch.zeros_like(part) for name, part in self.left.items()} if self.fades else {}
+
+    def faded(self) -> dict[str, Tensor]:
+        """What remains of `left` after a step without a spike, where every linear slot is a moving average (`fades`).
+
+        To the bit what the rule's own update makes of it, without all else that the update computes.
+        """
+        return {
+            name: ema(part, self.nothing[name], getattr(self.settings, self.kept[name]))
+            for name, part in self.left.items()
         }
 
     def carried(self, moment: int) -> Tensor | None:
@@ -268,7 +283,11 @@ class Chunk:
         self.writers = first if plan.task.writes else {}
         self.texts: list[tuple[int, dict[int, str | None]]] = []  # (step, {racer: text})
         lens = recording.lens
-        self.watcher = Watcher(lens, plan.config, plan.task.layout, self.blocks, first, self.p) if lens else None
+        self.watcher = (
+            Watcher(lens, plan.config, plan.task.layout, self.blocks, first, twins(plan.config), self.p)
+            if lens
+            else None
+        )
 
     def run(self, count: int) -> None:
         """Take so many steps."""
@@ -291,6 +310,8 @@ class Chunk:
             else:
                 self._rest(t)
             self._write(t + 1)
+        if self.watcher:
+            self.watcher.end()
 
     def _look_who_runs(self) -> None:
         self.alive = self.active.squeeze(1)  # [R]
@@ -398,16 +419,19 @@ class Chunk:
         return batch
 
     def _carry(self, block: Block, before: SimpleNamespace, gradient: Tensor, loss: Tensor, batch: Batch) -> None:
-        """Take what spikes left in the block's memories through this step, by the rule's own update.
+        """Take what spikes left in the block's memories through this step, as the rule's own update does.
 
         Slots that are not linear stand in it as they were; rows that have diverged stay as they are.
         """
-        now = self.plan.spikes.get(batch.step, frozenset())
-        spiked = torch.tensor([[racer in now] for racer in block.racers], device=self.p.device)
-        context = _Spiked(self, block, gradient, loss, batch, spiked)
-        held = SimpleNamespace(**(vars(before) | block.left))
-        _, slots, _ = block.rule.update(context, held, block.ages, block.settings)
-        left = {name: slots[name] for name in block.left}
+        now = self.plan.spikes.get(batch.step, frozenset()).intersection(block.racers)
+        if block.fades and not now:
+            left = block.faded()
+        else:
+            spiked = torch.tensor([[racer in now] for racer in block.racers], device=self.p.device)
+            context = _Spiked(self, block, gradient, loss, batch, spiked)
+            held = SimpleNamespace(**(vars(before) | block.left))
+            _, slots, _ = block.rule.update(context, held, block.ages, block.settings)
+            left = {name: slots[name] for name in block.left}
         if self.any_stopped:
             running = self.active[block.rows]
             left = {
@@ -416,7 +440,7 @@ class Chunk:
             }
         if batch.step % FADED == 0:
             least = 1e6 * torch.finfo(self.p.dtype).tiny
-            left = {name: torch.where(part.abs() < least, 0, part) for name, part in left.items()}
+            left = {name: hardshrink(part, least) for name, part in left.items()}
         block.left = left
 
     def _freeze(self, step: int, new: Tensor, loss: Tensor, before: list[SimpleNamespace]) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from core.config import Choice, Config, Edit
+from core.edits import EDITS
 from core.plan import plan_of
 from core.reactions import reacting
 from core.state import REASONS, State
@@ -61,6 +62,31 @@ def sources(before: Config, after: Config, step: int) -> list[int]:
             raise ValueError(f"Racer {racer} of the fork had another past than any racer before it: {_told(own)}.")
         found.append(pasts.index(own))
     return found
+
+
+def twins(config: Config) -> tuple[int | None, ...]:
+    """For each racer that something bad happens to, the racer that it is compared with; None for the others.
+
+    Bad are a spike, and a rate set for the first step, which is too large a one. The twin is a racer without: the same
+    contender to which the same happens else; or else the same contender; or else the first without.
+    """
+    bad = [{e for e in config.edits if e.racer == racer and _bad(e)} for racer in range(len(config.racers))]
+    well = [racer for racer, edits in enumerate(bad) if not edits]
+
+    def besides(racer: int) -> set[tuple[int, Choice]]:
+        return {(e.step, e.what) for e in config.edits if e.racer == racer and e not in bad[racer]}
+
+    def twin(racer: int) -> int | None:
+        if not bad[racer]:
+            return None
+        same = [other for other in well if config.racers[other] == config.racers[racer]]
+        return next(iter([*(other for other in same if besides(other) == besides(racer)), *same, *well]), None)
+
+    return tuple(twin(racer) for racer in range(len(config.racers)))
+
+
+def _bad(edit: Edit) -> bool:
+    return EDITS[edit.what.name].spikes or (edit.step == 0 and edit.what.name == "set")
 
 
 def graft(before: Config, state: State, after: Config) -> State:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from core import carry
 from core.analysis import Answer, against, compare
-from core.carry import delay
 from core.config import Choice, Config, Edit, Racer, edit
-from core.history import History
 from core.optimizers import RULES
 from core.schedules.base import WARMUP
 
@@ -152,30 +152,23 @@ class Standing:
     answer: Answer | None  # of the comparison with doing nothing; None for that itself
 
 
-def delays(history: History) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Steps behind the twin `[racers, seeds]` at the end of what the history holds, and where it may be more.
+def delays(smooth: NDArray[Any], stride: int = 1) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Steps behind the twin `[racers, seeds]` at the end of these curves, and where it may be more.
 
-    Infinite where the run diverged and its twin did not.
+    `smooth` are smoothed losses `[T, racers, seeds]`, one every `stride` steps. Infinite where the run diverged and its
+    twin did not.
     """
-    smooth = history.smooth
-    _, racers, seeds = smooth.shape
-    steps, open_ended = np.empty((racers, seeds)), np.empty((racers, seeds), dtype=bool)
-    for racer in range(racers):
-        for seed in range(seeds):
-            found = delay(smooth[:, racer, seed], smooth[:, TWIN, seed])
-            lost = not np.isfinite(smooth[-1, racer, seed]) and np.isfinite(smooth[-1, TWIN, seed])
-            steps[racer, seed] = np.inf if lost else found.steps
-            open_ended[racer, seed] = found.at_least and not lost
-    return steps, open_ended
+    pairs = [carry.delays(smooth[:, racer], smooth[:, TWIN], stride) for racer in range(smooth.shape[1])]
+    return np.stack([steps for steps, _ in pairs]), np.stack([more for _, more in pairs])
 
 
-def standings(history: History) -> list[Standing]:
-    """The racers of a `remedied` race but the twin, the smallest delay first.
+def standings(smooth: NDArray[Any], stride: int = 1) -> list[Standing]:
+    """The racers of a `remedied` race but the twin, the smallest delay first, from curves as `delays` takes them.
 
     Each remedy is judged against doing nothing, which was named before anyone looked: one test for each, paired by
     seed, Holm's correction over all of them, and the project's other conditions (`core.analysis.verdict`).
     """
-    steps, open_ended = delays(history)
+    steps, open_ended = delays(smooth, stride)
     racers = [racer for racer in range(len(steps)) if racer != TWIN]
     nothing = racers.index(NOTHING)
     pairs = {

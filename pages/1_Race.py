@@ -12,9 +12,10 @@ import streamlit as st
 
 from core.config import STEPS, Choice, Racer, race, racer
 from core.tasks import TASKS
-from ui import costs, limits, live, menu, own, style
-from ui.card import altered, card
+from ui import costs, from_here, limits, live, menu, own, style
+from ui.card import When, altered, card
 from ui.controls import choice, setting
+from ui.names import labels
 from ui.network import network
 from ui.numbers import number_text
 from ui.presets import PRESETS
@@ -35,6 +36,9 @@ class Stage:
     notes: tuple[str, ...] = ()
     preset: str | None = None
     scene: int = 0  # a preset or a link is a new scene; a slider moved is the same one
+    # The racers whose sliders act from a step on; None until the browser has told where its play head stands.
+    here: Mapping[int, int | None] = field(default_factory=dict)
+    turns: Mapping[str, int] = field(default_factory=dict)  # of the sliders, by key: changes made on another card
     held: live.Held = field(default_factory=live.Held)
     address: Mapping[str, str] | None = None  # as last written
     drawn: tuple[Any, ...] = ()  # what the widgets last showed
@@ -55,15 +59,23 @@ def show(shown: Scenario, *, anew: bool = True, preset: str | None = None, scene
     if shown.config != now.shown.config:
         live.leave(now.shown)
         put(held=live.Held())  # or who comes back to a race would not be sent what the browser has let go
-    put(shown=shown, generation=now.generation + anew, notes=(), preset=preset, scene=now.scene + scene)
+    same = not scene and (shown.config.task, shown.config.steps) == (now.shown.config.task, now.shown.config.steps)
+    here = {slot: at for slot, at in now.here.items() if same and slot in shown.slots}
+    put(shown=shown, generation=now.generation + anew, notes=(), preset=preset, scene=now.scene + scene, here=here)
 
 
-def attempt(change: Any, *, anew: bool) -> None:
-    """Make the change; what the core refuses is said in its own words, and the race stays as it is."""
+def attempt(change: Any, *, anew: bool, gone: int | None = None) -> None:
+    """Make the change; what the core refuses is said in its own words, and the race stays as it is.
+
+    That forks go is said, but of the one that was to be `gone`.
+    """
     try:
-        shown = change(stage().shown)
-        if shown != stage().shown:
+        before = stage().shown
+        shown = change(before)
+        if shown != before:
             show(shown, anew=anew)
+            if set(dict(before.forks)) - {*shown.slots, gone}:
+                put(notes=(from_here.LOST,))
     except ValueError as error:
         put(notes=(str(error),), generation=stage().generation + 1)
 
@@ -73,16 +85,25 @@ def current(generation: int) -> bool:
     return generation == stage().generation
 
 
-def racer_changed(generation: int, slot: int, what: str, value: Any) -> None:
-    """A card's widget or button."""
-    if not current(generation):
+def racer_changed(then: Stage, slot: int, what: str, value: Any) -> None:
+    """A card's widget or button, as it was drawn `then`."""
+    if not current(then.generation):
         return
     shown = stage().shown
-    chosen = shown.config.racers[shown.slots.index(slot)]
-    if what == "remove":
-        attempt(lambda s: s.without(slot), anew=True)
+    chosen, fork, at = shown.config.racers[shown.slots.index(slot)], dict(shown.forks).get(slot), stage().here.get(slot)
+    if what in dict(chosen.settings) and when(then, slot).key(slot, what) != when(stage(), slot).key(slot, what):
+        return  # the echo of a slider that has been made anew
+    if what == "when":
+        others = {each: step for each, step in stage().here.items() if each != slot}
+        put(here=others | {slot: None} if value == "here" else others, notes=())
+    elif what == "remove":
+        attempt(lambda s: s.without(slot), anew=True, gone=slot)
     elif what == "duplicate":
-        add(chosen)
+        add(fork or chosen)
+    elif at is not None:
+        attempt(lambda s: s.changed(slot, at, what, value), anew=False)
+    elif fork:
+        attempt(lambda s: s.with_fork(slot, fork.but(what, value)), anew=False)
     elif what == "defaults":
         attempt(lambda s: s.with_racer(slot, racer(chosen.rule)), anew=True)
     elif what == "rule":
@@ -91,16 +112,47 @@ def racer_changed(generation: int, slot: int, what: str, value: Any) -> None:
         attempt(lambda s: s.with_racer(slot, menu.wrapped(chosen, value)), anew=False)
     else:
         attempt(lambda s: s.with_racer(slot, altered(chosen, what, value)), anew=False)
+    align()
 
 
-def add(contender: Racer | None = None) -> None:
-    """One more racer: a given one, or a rule that is not there yet, a usual one before others."""
+def align() -> None:
+    """A setting that stands on several cards, a racer's and its forks', is changed on all of them by one slider.
+
+    The others are made anew: what the browser says of the old ones, which it may still hold, is not heard.
+    """
+    now = stage()
+    turns = dict(now.turns)
+    for slot in now.shown.slots:
+        for name, value in contender(now, slot).settings:
+            ours = when(now, slot).key(slot, name)
+            if st.session_state.get(f"{now.generation}.{ours}", value) != value:
+                base = replace(when(now, slot), turns={}).key(slot, name)
+                turns[base] = turns.get(base, 0) + 1
+    put(turns=turns)
+
+
+def contender(now: Stage, slot: int) -> Racer:
+    """What the card of this colour shows: the racer, or what its sliders make of it from a step on."""
+    at = now.here.get(slot)
+    return now.shown.at_last(slot) if at is None else now.shown.acting(slot, at)
+
+
+def when(now: Stage, slot: int, fork: str = "") -> When:
+    """From when on the sliders of this card act."""
+    return When(slot in now.here, now.here.get(slot), fork, now.turns)
+
+
+def add(wanted: Racer | from_here.Fork | None = None) -> None:
+    """One more racer: a given one or a fork, or a rule that is not there yet, a usual one before others."""
     shown = stage().shown
     slot = shown.free_slot()
     if slot is None:
         return
+    if isinstance(wanted, from_here.Fork):
+        attempt(lambda s: s.with_fork(slot, wanted), anew=True)
+        return
     rule = menu.next_rule({chosen.rule for chosen in shown.config.racers})
-    attempt(lambda s: s.with_racer(slot, contender or newcomer(s.config, rule)), anew=True)
+    attempt(lambda s: s.with_racer(slot, wanted or newcomer(s.config, rule)), anew=True)
 
 
 def shared_changed(generation: int, name: str, value: Any) -> None:
@@ -109,7 +161,7 @@ def shared_changed(generation: int, name: str, value: Any) -> None:
         return
 
     def change(shown: Scenario) -> Scenario:
-        config = shown.config
+        config = shown.trunk
         assert isinstance(config.task, Choice)
         task = (config.task.name, dict(config.task.settings))
         steps, batch, seeds = config.steps, config.batch, config.seeds
@@ -137,7 +189,7 @@ def shared_changed(generation: int, name: str, value: Any) -> None:
 def asked(generation: int, name: str) -> None:
     """One of the three questions, of the race as it is by now."""
     if current(generation):
-        attempt(lambda shown: shown.with_config(QUESTIONS[name](shown.config) or shown.config), anew=True)
+        attempt(lambda shown: shown.with_config(QUESTIONS[name](shown.trunk) or shown.trunk), anew=True)
 
 
 def preset_chosen(name: str) -> None:
@@ -149,8 +201,24 @@ def preset_chosen(name: str) -> None:
 
 def pulled() -> None:
     """The browser has drawn, and says what it holds; what it says of a page just left is not heard."""
-    if CHART in st.session_state:
-        put(held=live.Held.told(st.session_state[CHART].pull, stage().shown.config.key()))
+    if CHART not in st.session_state:
+        return
+    pull, run = st.session_state[CHART].pull, stage().shown.config.key()
+    put(held=live.Held.told(pull, run))
+    if isinstance(pull, Mapping) and pull.get("run") == run and type(pull.get("head")) is int:
+        stands(max(pull["head"], 0))
+
+
+def stands(head: int) -> None:
+    """The play head stands at this step, from which the sliders act that wait for it."""
+    now = stage()
+    waiting = [slot for slot, at in now.here.items() if at is None]
+    early = [slot for slot in waiting if head <= from_here.since(dict(now.shown.forks), slot)]
+    refused = waiting if head >= now.shown.config.steps else early
+    if refused:
+        why = from_here.LATE if refused is waiting else from_here.EARLY
+        put(notes=(why,), generation=now.generation + 1)
+    put(here={slot: head if at is None else at for slot, at in now.here.items() if slot not in refused})
 
 
 def viewed() -> None:
@@ -233,7 +301,7 @@ def _seed_changed(generation: int, key: str) -> None:
 
 
 def _questions(now: Stage, key: Any) -> None:
-    answered, tuned = setting_of(now.shown.config), each_tuned(now.shown.config) is not None
+    answered, tuned = setting_of(now.shown.trunk), each_tuned(now.shown.trunk) is not None
     for label, name, help in (
         ("Same rate", SAME, "Everybody at the first racer's learning rate."),
         ("Library defaults", DEFAULTS, "Everybody as the library makes it."),
@@ -256,7 +324,7 @@ def presets_row(now: Stage) -> None:
 
 def visible(now: Stage) -> tuple[Any, ...]:
     """All of the stage that the widgets show."""
-    return now.shown.config, now.generation, now.notes, now.preset
+    return now.shown.config, now.generation, now.notes, now.preset, now.here
 
 
 @st.fragment
@@ -268,7 +336,15 @@ def chart() -> None:
         # The whole rerun carries the address that the browser had when it asked, not the one that was written since.
         put(address=st.query_params.to_dict())
         st.rerun()
-    live.chart(CHART, now.shown, pulled, viewed, now.held, now.scene)
+    forks = dict(now.shown.forks)
+    branches = [
+        (now.shown.slots.index(forks[slot].parent), forks[slot].at) if slot in forks else None
+        for slot in now.shown.slots
+    ]
+    live.chart(
+        CHART, now.shown, pulled, viewed, now.held, now.scene, forks=True, branches=branches,
+        asks=None in now.here.values(),
+    )  # fmt: skip
     if now.shown.view.x != "evaluations" and (sentence := costs.unequal(now.shown.config)):
         with st.container(key="hint", horizontal=True, gap="xsmall", vertical_alignment="center"):
             st.caption(sentence, width="content")
@@ -281,7 +357,9 @@ def arena() -> None:
     """All of the page: a change of any setting reruns it, and with it the chart."""
     now = stage()
     put(drawn=visible(now))
-    config, shown = now.shown.config, now.shown
+    config, shown, forks = now.shown.config, now.shown, dict(now.shown.forks)
+    names = dict(zip(shown.slots, labels(config), strict=True))
+    words = {slot: from_here.told(fork, shown.at_last(slot), names[fork.parent]) for slot, fork in forks.items()}
     shared_row(now)
     presets_row(now)
     # Always there, full or empty: a fragment that changes its place on the page loses what is on its way to it.
@@ -291,10 +369,11 @@ def arena() -> None:
     with st.container(key="arena"):
         left, right = st.columns([1, 3.15], gap="medium")
         with left, st.container(key="cards"):
-            for slot, contender in zip(shown.slots, config.racers, strict=True):
-                card(slot, contender, now.generation, partial(racer_changed, now.generation),
+            for slot in shown.slots:
+                card(slot, contender(now, slot), now.generation, partial(racer_changed, now),
                      steps=config.steps, layout=config.build_task().layout, accuracy=config.build_task().accuracy,
-                     alone=len(config.racers) == 1)  # fmt: skip
+                     alone=slot not in forks and len(shown.trunk.racers) == 1,
+                     when=when(now, slot, words.get(slot, "")))  # fmt: skip
             if len(config.racers) < limits.RACERS:
                 st.button("Add a racer", key=f"{now.generation}.add", icon=":material/add:", on_click=add,
                           width="stretch", help="One more optimizer, at its tuned rate if known.")  # fmt: skip

@@ -9,7 +9,7 @@ import { countUpTo, valueAt } from "./store.js";
 import { DASHES, faded } from "./theme.js";
 
 const POINTS = 400; // a line while it streams
-const FONT = '"Source Sans", "Source Sans Pro", sans-serif';
+export const FONT = '"Source Sans", "Source Sans Pro", sans-serif';
 
 /** The loss, described like the charts that can stand below it. */
 export function lossChart(data) {
@@ -53,6 +53,13 @@ export function valueText(chart, value, digits = 3) {
 
 const scaleOf = (chart) => (chart.log ? Math.log10 : (v) => v);
 
+/** What a chart's quantity would be by a closed form, as a line, or null. */
+function referenceOf({ reference }) {
+  if (!reference) return null;
+  const [at, mid] = [reference.at, reference.values].map((list) => Float64Array.from(list, (v) => v ?? NaN));
+  return { at, mid, held: at.length };
+}
+
 /** All finite numbers (positive ones on a log axis) of `row` among its first `end`, from `begin` on. */
 function usable(chart, row, begin, end) {
   return row ? row.subarray(begin, end).filter((v) => Number.isFinite(v) && (!chart.log || v > 0)) : new Float32Array(0);
@@ -67,6 +74,8 @@ export function fitRange(chart, stores) {
       warm: 0.05 * store.steps,
     })),
   ).filter(({ line }) => line);
+  const expected = referenceOf(chart);
+  if (lines.length && expected) lines.push({ line: expected, gone: false, warm: 0 });
   const whole = lines.map(({ line }) => usable(chart, line.mid, 0, line.held)).filter((v) => v.length);
   if (!whole.length) return null;
   const standing = lines.every((l) => l.gone) ? lines : lines.filter((l) => !l.gone);
@@ -145,7 +154,7 @@ function extremes(row, begin, end, width) {
 }
 
 /** The outline of lo..hi: one closed polygon for each stretch without gaps, separated by null. */
-function outline(line, indices, place) {
+export function outline(line, indices, place) {
   const x = [];
   const y = [];
   let stretch = [];
@@ -165,6 +174,13 @@ function outline(line, indices, place) {
   return { x, y };
 }
 
+/** Where a step of a racer lies on the axis; what came before a fork left its parent lies where it left. */
+function placeFrom(store, index, axis) {
+  const place = store.place(index, axis);
+  const { since = 0 } = store.racers[index];
+  return (step) => place(Math.max(step, since));
+}
+
 /** Traces of one store in one chart. `head`: last step shown; `detail`: all points instead of at most POINTS. */
 function tracesOf({ store, chart, panel, axis, window, head, detail, theme, ghost }) {
   const below = [];
@@ -172,10 +188,11 @@ function tracesOf({ store, chart, panel, axis, window, head, detail, theme, ghos
   store.racers.forEach((racer, index) => {
     const line = store.line(index, chart.track, chart.field);
     if (!line) return;
-    const place = store.place(index, axis);
+    const place = placeFrom(store, index, axis);
     // One sample beyond each side of the zoomed part, so that lines reach its edges.
     const [left, right] = window.map((x) => store.stepAt(index, axis, x));
-    const begin = Math.max(countUpTo(line.at, left) - 1, 0);
+    // A fork has no past of its own.
+    const begin = Math.max(countUpTo(line.at, Math.max(left, racer.since ?? 0)) - 1, 0);
     const visible = Math.min(countUpTo(line.at, right) + 1, line.at.length);
     const end = Math.min(countUpTo(line.at, head), line.held, visible);
     const stride = detail ? 1 : Math.max(1, Math.ceil((visible - begin) / POINTS));
@@ -202,6 +219,16 @@ function tracesOf({ store, chart, panel, axis, window, head, detail, theme, ghos
     }
     above.push(trace("mid", points(line.mid, indices), { line: { color, width: 2.5, dash: DASHES[racer.color % 8] } }));
   });
+  const expected = ghost ? null : referenceOf(chart);
+  if (expected) {
+    const place = store.place(0, axis);
+    const held = Array.from({ length: countUpTo(expected.at, head) }, (_, i) => i);
+    above.push({
+      type: "scatter", mode: "lines", hoverinfo: "skip", xaxis: "x", yaxis: panel ? "y2" : "y", uid: `reference-${panel}`,
+      x: held.map((i) => place(expected.at[i])), y: held.map((i) => expected.mid[i]),
+      line: { color: theme.secondary, width: 1.5, dash: "dot" },
+    });
+  }
   return [...below, ...above];
 }
 
@@ -225,7 +252,7 @@ function labelsOf({ store, chart, panel, axis, head, window, theme, box, px, py,
   const wanted = [];
   store.racers.forEach((racer, index) => {
     const line = store.line(index, chart.track, chart.field);
-    if (!line) return;
+    if (!line || head < (racer.since ?? 0)) return;
     const place = store.place(index, axis);
     const end = Math.min(head, store.stepAt(index, axis, window[1]) + 1e-6 || head); // rounding must not lose the last step
     const value = valueAt(line, line.mid, end);
@@ -247,10 +274,19 @@ function labelsOf({ store, chart, panel, axis, head, window, theme, box, px, py,
       if (px(place(step)) <= box.right) label(step, Number.isFinite(before) ? py(panel, before) : upper + 9, failureText(failed));
     }
   });
+  const expected = referenceOf(chart);
+  const last = expected ? Math.min(countUpTo(expected.at, Math.min(head, store.stepAt(0, axis, window[1]) + 1e-6 || head)), expected.held) - 1 : -1;
+  if (last >= 0 && Number.isFinite(expected.mid[last]) && px(store.place(0, axis)(expected.at[last])) >= box.left) {
+    const [name, value] = [chart.reference.label, valueText(chart, expected.mid[last])];
+    wanted.push({
+      x: px(store.place(0, axis)(expected.at[last])), y: py(panel, expected.mid[last]), text: value, gone: false, expected: true, name,
+      color: theme.secondary, width: measure(name, value),
+    });
+  }
   const clamp = (y) => Math.min(Math.max(y, upper + 4), upper + height - 4);
   const cursor = px(head);
   const near = (label) => axis !== "steps" || !label.gone || Math.abs(label.x - cursor) < 180;
-  const widest = Math.max(0, ...wanted.filter((l) => !l.gone).map((l) => l.width));
+  const widest = Math.max(0, ...wanted.filter((l) => !l.gone && !l.expected).map((l) => l.width));
   const placed = [];
   for (const group of [wanted.filter(near), wanted.filter((l) => !near(l))]) {
     const gap = Math.min(box.lineGap, height / group.length);
@@ -259,8 +295,9 @@ function labelsOf({ store, chart, panel, axis, head, window, theme, box, px, py,
     const ys = spread(group.map((l) => clamp(l.y)), gap, upper + 6, upper + height - 4);
     group.forEach((label, i) => {
       const x = Math.min(Math.max(label.x, box.left), box.right);
-      // Names at the cursor stand on one side of it, all of them.
-      const room = x + 10 + (label.gone ? label.width : axis === "steps" ? widest : label.width) <= box.width;
+      // Names at the cursor stand on one side of it, all of them; what is said of a closed form may be too long for it.
+      const alone = label.gone || label.expected || axis !== "steps";
+      const room = x + 10 + (alone ? label.width : widest) <= box.width;
       placed.push({ ...label, x: x + (room ? 1 : -1) * (label.gone ? 13 : 9), y: ys[i], anchor: room ? "start" : "end" });
     });
   }
@@ -433,11 +470,17 @@ export function scene({ store, ghost, charts, ranges, head, axis, zoom, detail, 
     const inside = x >= box.left && x <= box.right && y >= top && y <= top + height;
     return inside ? [{ x, y, color: theme.colors[racer.color] }] : [];
   }));
+  // Where a fork leaves its parent.
+  const leaves = charts.flatMap((chart, panel) => store.racers.flatMap((racer, index) => {
+    const line = racer.since === undefined || head < racer.since ? null : store.line(index, chart.track, chart.field);
+    const y = line ? py(panel, valueAt(line, line.mid, racer.since)) : NaN;
+    return [{ x: px(store.place(index, axis)(racer.since)), y, panel, color: theme.colors[racer.color] }];
+  })).filter(({ x, y, panel }) => x >= box.left && x <= box.right && y >= box.panels[panel].top && y <= box.panels[panel].top + box.panels[panel].height);
   const cursor = px(head);
   return {
     traces, layout, window,
     overlay: {
-      box, labels, dots,
+      box, labels, dots: [...dots, ...leaves],
       cursor: axis === "steps" && cursor >= box.left && cursor <= box.right ? cursor : null,
       marks: marksOf({ store, axis, head, theme, box, px, py }),
       lowest: lowestOf({ store, charts, axis, head, theme, box, px, py, measure }),
@@ -446,7 +489,10 @@ export function scene({ store, ghost, charts, ranges, head, axis, zoom, detail, 
   };
 }
 
-/** What the readout says at `x` of the x axis: each racer's values at its own step there, as far as the head has come. */
+/**
+ * What the readout says at `x` of the x axis, as far as the head has come: each racer's values at its own step there, and
+ * what closed forms expect.
+ */
 export function reading({ store, charts, head, axis, x, reachOfMark }) {
   const names = namesOf(store.racers);
   const rows = store.racers.map((racer, index) => {
@@ -459,9 +505,15 @@ export function reading({ store, charts, head, axis, x, reachOfMark }) {
     });
     return { name: names[index], color: racer.color, step, values };
   });
+  const step = Math.round(store.stepAt(0, axis, x));
+  const references = charts.filter((chart) => chart.reference).map((chart) => {
+    const line = referenceOf(chart);
+    const value = step <= head ? valueAt(line, line.mid, step) : NaN;
+    return { name: chart.reference.label, step, values: charts.map((one) => (one === chart ? valueText(chart, value, 4) : "–")) };
+  });
   const marks = known(store, head).filter((mark) => {
     const row = rows[store.racers.findIndex((r) => r.id === mark.racer)];
     return row && Math.abs(mark.step - row.step) <= reachOfMark;
   });
-  return { rows, marks: marks.map((m) => m.text) };
+  return { rows, references, marks: marks.map((m) => m.text) };
 }

@@ -5,10 +5,12 @@
 //   transport.js  the controls                 overlay.js    names, cursor, readout
 //   format.js     numbers and ticks            theme.js      tokens of light and dark
 //   samples.js    what the networks write  menu.js      the cards' optimizer menu
+//   lensview.js   what the rules computed, by layer and weight
 
 import "./menu.js";
 import { tickText, significant, percent } from "./format.js";
 import { failureText, fitRange, geometry, levelAt, lossChart, namesOf, reading, scene, worseThanGuessing } from "./figure.js";
+import { LensView, ROOM as LENS_ROOM } from "./lensview.js";
 import { paintOverlay, paintPointer, paintReadout } from "./overlay.js";
 import { ROOM, Samples, written } from "./samples.js";
 import { Store, valueAt } from "./store.js";
@@ -35,6 +37,7 @@ const MARKUP = `
     <div class="dl-readout" role="status" aria-live="off" hidden></div>
   </div>
   <div class="dl-transport"></div>
+  <section class="dl-lens" hidden></section>
   <div class="dl-samples" hidden></div>
   <div class="dl-announce" aria-live="polite"></div>`;
 
@@ -83,6 +86,7 @@ class Live {
       speed: (speed) => this.choose({ speed }),
       axis: (x) => this.choose({ x }),
     });
+    this.lens = new LensView(find(".dl-lens"), (what) => this.component.setTriggerValue("pick", what));
     this.samples = new Samples(find(".dl-samples"));
     this.view = null;
     this.store = null;
@@ -118,19 +122,22 @@ class Live {
     if (this.race?.run !== news.run) return this.ask(news.run, {});
     const data = { ...this.race, ...news };
     const previous = this.store;
+    const lens = this.lens.take(data.lens, data);
     if (previous?.run === data.run) {
       // An answer without news means the trainer is busy: ask again in a moment, not at once.
-      const news = previous.merge(data);
+      const news = previous.merge(data) || lens === "news";
       this.restUntil = news ? 0 : performance.now() + 100;
     } else {
       this.store = new Store(data);
       this.begin(previous);
     }
     this.data = data;
+    if (data.asks && this.playing) this.pause();
     this.adoptView(data.view);
     this.stale = true;
     this.refit();
     this.wake();
+    if (lens === "unknown") this.ask(data.run, this.store.have);
   }
 
   /** A new race starts at once. The old one stays as the ghost; also that of another problem, until there is something to see. */
@@ -263,7 +270,14 @@ class Live {
     const detail = now - this.movedAt > SETTLE;
     if (detail !== this.detail) [this.detail, this.stale] = [detail, true];
     if (!this.Plotly || !this.width || this.drawing) return;
-    if (this.stale && now - this.drawnAt >= FRAME) this.draw(now);
+    this.lens.suit({ width: this.width, theme: this.theme, zoom: this.axis === "steps" ? this.zoom : null });
+    // The charts come first: the lens draws its own in frames that leave them as they are, when what they drew is out.
+    const due = this.stale && now - this.drawnAt >= FRAME;
+    this.lens.frame(this.head, now, this.Plotly, !due && this.reported);
+    for (const [name, value] of Object.entries(this.lens.counts)) {
+      if (this.root.dataset[name] !== String(value)) this.root.dataset[name] = value;
+    }
+    if (due) this.draw(now);
     else if (!this.stale) this.pull(now);
   }
 
@@ -311,12 +325,13 @@ class Live {
 
   async draw(now) {
     this.drawing = true;
+    this.reported = false;
     this.drawnAt = now;
     this.stale = this.glide();
     const { store, charts } = this;
     const names = namesOf(store.racers);
     const measure = (name, text) => this.measure(name, text);
-    const height = innerHeight - (this.data.writes ? ROOM : 0);
+    const height = innerHeight - (this.data.writes ? ROOM : this.data.lens ? LENS_ROOM : 0);
     const box = geometry(this.width, Math.max(...names.map((name) => measure(name, "0.00000"))), height);
     this.drawn = scene({
       store, ghost: this.ghost, charts, ranges: this.ranges.map((r) => r.now), head: this.head, axis: this.axis,
@@ -333,6 +348,7 @@ class Live {
       this.drawing = false;
     }
     requestAnimationFrame((at) => {
+      this.reported = true;
       this.report(painted);
       this.pull(at);
     });
@@ -383,6 +399,7 @@ class Live {
     this.transport.show({
       head: this.head, reach: this.store.reach, steps: this.store.steps, playing: this.playing,
       speed: this.view.speed, axis: this.view.x, measuring: this.view.x === "seconds" && !this.store.seconds,
+      offers: this.data.offers ?? [],
     });
   }
 
@@ -415,6 +432,11 @@ class Live {
     if (field === "loss") return significant(at(this.store.line(index, "loss", "")));
     if (field === "test") return (this.head >= this.store.steps && this.data.tests[this.store.racers[index].id]) || "–";
     if (field === "second") return percent(at(this.store.line(index, "eval", "val_acc")));
+    const chart = this.data.charts?.find((one) => one.id === field);
+    if (chart) {
+      const value = at(this.store.line(index, chart.track, chart.field));
+      return chart.percent ? percent(value) : significant(value);
+    }
     const worse = worseThanGuessing(this.store, this.data.guessing, index, this.head);
     const failure = this.store.failure(this.store.racers[index].id, this.head);
     if (!failure) return worse;
@@ -444,13 +466,13 @@ class Live {
     const { charts, axis, store, theme } = this;
     const x = this.valueAtPixel(this.hover.x);
     const pixel = (window[1] - window[0]) / (box.right - box.left);
-    const { rows, marks } = reading({
+    const { rows, references, marks } = reading({
       store, charts, head: this.head, axis, x,
       reachOfMark: axis === "steps" ? 6 * pixel : 0.006 * store.steps,
     });
     const title = axis === "steps" ? `step ${Math.round(x).toLocaleString("en-US")}`
       : axis === "seconds" ? (x < 1 ? `${significant(1000 * x, 4)} ms` : `${significant(x, 4)} s`) : `${tickText(Math.round(x))} evaluations`;
-    paintReadout(this.parts.readout, { title, heads: charts.map((c) => c.label), rows, marks, level: levelAt(this.drawn.overlay, this.hover), colors: theme.colors, axis }, this.hover, box);
+    paintReadout(this.parts.readout, { title, heads: charts.map((c) => c.label), rows, references, marks, level: levelAt(this.drawn.overlay, this.hover), colors: theme.colors, axis }, this.hover, box);
   }
 
   valueAtPixel(x) {
@@ -479,20 +501,23 @@ class Live {
   pull(now) {
     const { store } = this;
     const measuring = this.view.x === "seconds" && !store.seconds;
-    if (!this.awake || document.hidden || (store.complete && !measuring) || now < this.restUntil) return;
+    const wanting = this.lens.wanting || this.data.asks;
+    if (!this.awake || document.hidden || (store.complete && !measuring && !wanting) || now < this.restUntil) return;
     if (this.asked && now - this.asked < ANSWER) return;
     // A pull that reaches Streamlit in mid-run is answered back to back with that run's end, and Streamlit then
     // forgets to take away what that run no longer shows.
     if (document.querySelector('[data-testid="stApp"]')?.dataset.testScriptState === "running") return;
     const ahead = (store.reach - this.head) / this.rate; // seconds of play
-    if (!measuring && this.rate !== Infinity && ahead >= (this.playing ? 0.6 : 1)) return;
+    if (!measuring && !wanting && this.rate !== Infinity && ahead >= (this.playing ? 0.6 : 1)) return;
     this.asked = now;
     this.ask(store.run, store.have);
   }
 
   ask(run, have) {
     this.counts.pulls++;
-    this.component.setTriggerValue("pull", { run, have, at: this.counts.pulls });
+    const lens = this.data?.lens ? { lens: this.lens.told } : {};
+    const stands = this.data?.asks ? { head: Math.floor(this.head) } : {};
+    this.component.setTriggerValue("pull", { run, have, ...lens, ...stands, at: this.counts.pulls });
   }
 
   // -------------------------------------------------------------- the viewer
@@ -503,6 +528,8 @@ class Live {
     if (name === "end") this.seek(this.store.reach);
     if (name === "back") this.seek(Math.ceil(this.head) - 1);
     if (name === "forward") this.seek(Math.floor(this.head) + 1);
+    if (name === "fork") this.component.setTriggerValue("fork", { step: Math.floor(this.head) });
+    if (name === "look") this.component.setTriggerValue("look", { step: Math.max(Math.floor(this.head), 1), ...this.lens.meant });
   }
 
   play() {

@@ -62,8 +62,10 @@ export function paintPointer(svg, box, { hover, drag }) {
 }
 
 /** Fills the readout and places it beside the pointer, inside the charts. */
-export function paintReadout(element, { title, heads, rows, marks, level, colors, axis }, pointer, box) {
+export function paintReadout(element, { title, heads, rows, references, marks, level, colors, axis }, pointer, box) {
   const swatch = ({ color }) => {
+    // What a closed form expects has no racer's colour.
+    if (color === undefined) return '<svg width="20" height="8" aria-hidden="true"><line class="dl-expected" x1="0" x2="20" y1="4" y2="4"/></svg>';
     const dash = { solid: "none", dot: "3 3", dash: "7 4", dashdot: "7 3 2 3" }[DASHES[color]] ?? DASHES[color].replaceAll(/px/g, "").replaceAll(",", " ");
     return `<svg width="20" height="8" aria-hidden="true">${tag("line", {
       x1: 0, x2: 20, y1: 4, y2: 4, stroke: colors[color], "stroke-width": 3, "stroke-dasharray": dash })}</svg>`;
@@ -74,7 +76,7 @@ export function paintReadout(element, { title, heads, rows, marks, level, colors
   const step = (row) => (axis === "steps" ? "" : `<td>${there(row) ? row.step.toLocaleString("en-US") : "–"}</td>`);
   element.innerHTML = `<strong>${escaped(title)}</strong><table><thead><tr><td></td>
     ${axis === "steps" ? "" : "<th scope=col>step</th>"}${heads.map((h) => `<th scope="col">${escaped(h)}</th>`).join("")}</tr></thead><tbody>
-    ${rows.map((row) => `<tr><th scope="row">${swatch(row)}${escaped(row.name)}</th>${step(row)}${cells(row)}</tr>`).join("")}</tbody></table>
+    ${[...rows, ...references].map((row) => `<tr><th scope="row">${swatch(row)}${escaped(row.name)}</th>${step(row)}${cells(row)}</tr>`).join("")}</tbody></table>
     ${marks.map((text) => `<p>${escaped(text)}</p>`).join("")}
     ${level ? `<p><b>${escaped(level.text)}</b><br>${escaped(level.meaning)}</p>` : ""}`;
   element.hidden = false;

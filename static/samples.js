@@ -88,6 +88,7 @@ export class Samples {
   }
 }
 
-function put(element, text) {
+/** Another text, where it differs. */
+export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

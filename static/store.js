@@ -37,12 +37,18 @@ function along(xs, ys, count, x) {
   return xs[i] > x0 ? y0 + ((ys[i] - y0) * (x - x0)) / (xs[i] - x0) : ys[i];
 }
 
+/** The steps of a track: as a list, or evenly spaced ones, of which the last may be out of line (a race's end). */
+function stepsOf(at) {
+  if (Array.isArray(at)) return Float64Array.from(at);
+  const steps = Float64Array.from({ length: at.count }, (_, i) => at.first + i * at.stride);
+  steps[at.count - 1] = at.last;
+  return steps;
+}
+
 /** One sampling grid and its values: a row of numbers for every racer and field. */
-class Track {
+export class Track {
   constructor({ at, fields, coarse = [] }, racers) {
-    // Evenly spaced steps, of which the last may be out of line (a race's end).
-    this.at = Float64Array.from({ length: at.count }, (_, i) => at.first + i * at.stride);
-    this.at[at.count - 1] = at.last;
+    this.at = stepsOf(at);
     this.fields = fields;
     this.coarse = fields.map((field) => coarse.includes(field));
     this.rows = Array.from({ length: racers * fields.length }, () => new Float32Array(this.at.length).fill(NaN));

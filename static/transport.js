@@ -4,6 +4,12 @@
 export const SPEEDS = [["0.25", "¼×"], ["1", "1×"], ["4", "4×"], ["max", "max"]];
 export const AXES = [["steps", "steps"], ["evaluations", "evaluations"], ["seconds", "seconds"]];
 
+// What a page may offer to do at the play head.
+const OFFERS = [
+  ["fork", "Fork here", "Go on from this step in another way; what there is stays"],
+  ["look", "Look at this step", "This one step of one weight, line by line"],
+];
+
 const ICONS = {
   start: "M5 4h2v12H5zM16 4v12L8 10z",
   back: "M13.5 4v12L5.5 10z",
@@ -34,7 +40,9 @@ const MARKUP = `
   <div class="dl-step"><span class="dl-word">step </span><b></b> of <span></span></div>
   ${segments("speed", "Speed", SPEEDS, (v) =>
     v === "max" ? "max: as fast as it trains" : `${new Map(SPEEDS).get(v)}: ${250 * Number(v)} steps a second`)}
-  ${segments("axis", "x axis", AXES, (v) => ({ steps: "x axis: steps", evaluations: "x axis: gradient evaluations", seconds: "x axis: seconds of training, each racer alone" })[v])}`;
+  ${segments("axis", "x axis", AXES, (v) => ({ steps: "x axis: steps", evaluations: "x axis: gradient evaluations", seconds: "x axis: seconds of training, each racer alone" })[v])}
+  <div class="dl-offers" hidden>${OFFERS.map(([name, text, title]) =>
+    `<button type="button" class="dl-text-button" data-action="${name}" title="${title}">${text}</button>`).join("")}</div>`;
 
 export class Transport {
   /** `on`: {act(name), scrub(step), speed(value), axis(value)} */
@@ -55,7 +63,7 @@ export class Transport {
     this.scrub.addEventListener("input", () => on.scrub(Number(this.scrub.value)));
   }
 
-  /** state: {head, reach, steps, playing, speed, axis, measuring}. Touches the DOM only where it differs. */
+  /** state: {head, reach, steps, playing, speed, axis, measuring, offers}. Touches the DOM only where it differs. */
   show(state) {
     const { head, reach, steps, playing } = state;
     const step = Math.floor(head);
@@ -80,6 +88,11 @@ export class Transport {
     }
     if (changed("speed", state.speed)) this.press("speed", state.speed);
     if (changed("axis", state.axis)) this.press("axis", state.axis);
+    if (changed("offers", state.offers.join())) {
+      const buttons = [...this.element.querySelectorAll(".dl-offers button")];
+      for (const b of buttons) b.hidden = !state.offers.includes(b.dataset.action);
+      this.element.querySelector(".dl-offers").hidden = buttons.every((b) => b.hidden);
+    }
     if (changed("measuring", state.measuring)) {
       this.element.querySelector("[data-axis=seconds]").textContent = state.measuring ? "measuring…" : "seconds";
     }

@@ -5,6 +5,7 @@ The chart says what it did by data attributes of its root (`report` in static/li
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -16,6 +17,7 @@ from benchmarks.served import server as fresh_server
 from core import SCHEDULES, race, racer
 from core.config import Choice
 from ui import family, limits
+from ui.from_here import Fork
 from ui.scenario import Scenario, default, read, scenario, write
 
 PATIENCE = 60_000  # milliseconds until a test gives up; none of them waits for time to pass
@@ -199,6 +201,50 @@ def test_play_pause_and_scrub(page: OpenPage, console_errors: list[str]) -> None
     opened.get_by_role("button", name="Play").click()  # at its end: once more from the start
     until(opened, 'd.head < 500 && d.playing === "true"')
     assert until_complete(opened, 500)["blank"] == "0" and console_errors == []
+
+
+def test_a_slider_that_acts_from_here_on_adds_a_line_and_leaves_the_others_as_they_are(
+    page: OpenPage, console_errors: list[str]
+) -> None:
+    def seen() -> tuple[list[str], str]:
+        """The coordinates of all lines, and the names beside them."""
+        rest(opened)
+        paths = opened.locator(".dl-plot .scatterlayer path[d]").evaluate_all(
+            "all => all.map((e) => e.getAttribute('d'))"
+        )
+        return paths, " ".join(opened.locator(".dl-overlay text").all_text_contents())
+
+    # On a phone the names stand within the charts, so that a longer one does not make these narrower; and a fork of SGD
+    # stays above Adam, so that they show the same range.
+    racing = scenario(race("moons", [racer("sgd", lr=0.1), racer("adam", lr=0.01)], steps=500))
+    opened = page(link(racing), width=390)
+    before = until_complete(opened, 500)
+    old, _ = seen()
+    opened.get_by_role("slider", name="Step").fill("200")
+    until(opened, "d.head === 200")
+    opened.get_by_text("from here", exact=True).first.click()
+    expect(opened.get_by_text("the sliders act from step 200 on")).to_be_visible(timeout=PATIENCE)
+    slider(opened).focus()
+    slider(opened).press("ArrowLeft")
+    after = until_complete(opened, 500, run=before["run"])
+    rate = shown_by(opened).at_last(2).get("lr")
+    assert shown_by(opened) == replace(racing, view=shown_by(opened).view).with_fork(2, Fork(0, 200, (("lr", rate),)))
+    assert rate < 0.1 and f"SGD from 200: rate {rate}" in seen()[1]
+    # The same slider moved on is the same fork, and the slider is still where the keys go.
+    slider(opened).press("ArrowLeft")
+    until_complete(opened, 500, run=after["run"])
+    assert shown_by(opened).slots == (0, 1, 2) and shown_by(opened).at_last(2).get("lr") < rate
+    assert slider(opened).evaluate("element => element === document.activeElement")
+    opened.get_by_text("from the start", exact=True).first.click()
+    expect(slider(opened)).to_have_attribute("aria-valuetext", "0.1")
+    new, _ = seen()
+    assert len(new) > len(old) and set(old) < set(new)
+    whole = picture(opened)
+    opened.reload()
+    until_complete(opened, 500)
+    rest(opened)
+    assert picture(opened) == whole
+    assert console_errors == []
 
 
 def test_a_reload_gives_the_same_picture(page: OpenPage, console_errors: list[str]) -> None:

@@ -26,8 +26,9 @@ from core.carry import (
     recovered,
     share,
 )
-from core.chunk import Chunk, _Spiked
+from core.chunk import Block, Chunk, _Spiked
 from core.optimizers.base import Context, Named, Rule, Update
+from core.optimizers.wrappers import WRAPPERS
 from core.plan import plan_of
 from core.state import RECORDING
 from tests.test_adaptive_rules import given, sizes
@@ -242,6 +243,53 @@ def test_in_other_memories_they_do_not(rule: str, slot: str) -> None:
 
 def test_every_exception_is_a_slot_of_a_rule() -> None:
     assert set(ADDITIVE) <= set(OTHERS)
+
+
+# ---------------------------------------------------------------- memories that fade by themselves
+
+
+def averages(rule: str) -> bool:
+    """Whether all that is carried along of a rule is said to be moving averages."""
+    layout = race(("digits", {"width": 4}), [racer("sgd")]).build_task().layout
+    linear = [slot for slot in RULES[rule].slots_for(layout) if slot.linear]
+    return bool(linear) and all(slot.kept for slot in linear)
+
+
+FADING = [rule for rule in (*RULES, *(f"adam+{name}" for name in WRAPPERS)) if averages(rule)]
+
+
+def test_adam_is_among_them() -> None:
+    assert {"adam", "adamw", "amsgrad", "adam+cautious"} <= set(FADING)
+    assert not {"momentum", "rmsprop", "adam+grokfast"} & set(FADING)
+
+
+@pytest.mark.parametrize("rule", FADING)
+@pytest.mark.parametrize("beta", [0.3, 0.9])
+def test_a_moving_average_fades_as_the_rules_own_update_has_it(rule: str, beta: float) -> None:
+    """To the bit, and in steps with a spike not at all."""
+
+    def carried_of(entry: Rule) -> tuple[dict[str, torch.Tensor], int]:
+        with (
+            mock.patch.dict(RULES, {"both": entry}),
+            mock.patch.object(Block, "faded", autospec=True, side_effect=Block.faded) as faded,
+        ):
+            pair = [racer("both", weight_decay=0.01, beta1=beta, clip=5.0), racer("both")]
+            edits = [*spike(BAD[0] + 1), edit(BAD[1], 0, "mislabel"), *spike(BAD[2] + 1, index=1),
+                     edit(BAD[2] + 3, 0, "set", setting="beta2", value=0.9)]  # fmt: skip
+            config = race(("digits", {"width": 4}), pair, steps=LAST, batch=8, seeds=2, edits=edits)
+            state, _ = advance(config, start(config), LAST)
+        return state.carried["both"], faded.call_count
+
+    entry = replace(RULES[rule], name="both")
+    quick, short = carried_of(entry)
+    layout = race(("digits", {"width": 4}), [racer("sgd")]).build_task().layout
+    unsaid = tuple(replace(slot, kept="") for slot in entry.slots_for(layout))
+    slow, none = carried_of(replace(entry, slots=unsaid))
+    assert (short, none) == (LAST - BAD[0] - 3, 0)
+    assert set(quick) == {"m", "v"}
+    for name, part in quick.items():
+        assert part.abs().sum(1).min() > 0
+        assert torch.equal(part, slow[name])
 
 
 # ---------------------------------------------------------------- steps

@@ -1,6 +1,7 @@
 """From records to what travels: the same numbers however a race is cut, at the steps that were announced."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core import RULES, TASKS, Config, History, Reset, advance, race, racer, start
+from core import RULES, TASKS, Config, History, Reset, advance, edit, race, racer, start
+from core.carry import carried
 from core.state import OPTIMIZER_FAILED
 from tests.strategies import configs
 from ui import limits, worker
 from ui.charts import (
+    CARRIED,
     CHARTS,
     HUGE,
     PROBE_FIELDS,
@@ -27,6 +30,7 @@ from ui.charts import (
     track_fields,
     track_steps,
 )
+from ui.closed import closed
 from ui.kept import Kept
 from ui.names import labels
 
@@ -335,3 +339,87 @@ def test_levels_carry_their_meaning_to_both_charts_and_a_text_is_held_out() -> N
     assert (told["charts"][0]["id"], told["charts"][0]["label"]) == ("val_loss", "Held-out loss")
     (other,) = [chart for chart in describe(race("wine", [racer("adam")]))["charts"] if chart["id"] == "val_loss"]
     assert other["label"] == "Validation loss"
+
+
+# --- what a spike does
+
+
+def poked(rules: tuple[str, ...] = ("adam", "adam"), spiked: tuple[int, ...] = (0,), **settings: Any) -> Config:
+    """A spike at step 20 of some racers."""
+    spikes = [edit(19, index, "scale_gradient", factor=100.0) for index in spiked]
+    return race("digits", [racer(rule, **settings) for rule in rules], steps=60, seeds=3, edits=spikes)
+
+
+def test_the_ratio_is_the_step_over_that_of_the_twin_seed_by_seed() -> None:
+    config = poked(("sgd", "adam", "adam", "sgd"), (0, 1))
+    _, records = advance(config, start(config), config.steps)
+    found, step = piece(config, records), History.of(config, [records]).probes["step"]
+    for index, twin in ((0, 3), (1, 2)):
+        ratio = (step[:, index] / step[:, twin]).astype(np.float32)
+        for part, reduce in (("mid", np.median), ("lo", np.min), ("hi", np.max)):
+            np.testing.assert_allclose(
+                field(config, found.tracks, "probe", f"ratio.{part}")[index], reduce(ratio, axis=1), rtol=1e-6
+            )
+    mid = field(config, found.tracks, "probe", "ratio.mid")
+    assert np.isnan(mid[2:]).all() and (mid[:2, :19] == 1).all() and mid[0, 19] > 50 and mid[1, 40] < 0.5
+
+
+def test_the_ratio_ends_where_a_run_or_its_twin_does() -> None:
+    config = poked()
+    _, records = advance(config, start(config), config.steps)
+    for row, first in ((1, 30), (4, 50)):  # a seed of the racer, a seed of the twin
+        records.probes["step"][first:, row] = np.nan
+        records.stopped[row], records.reason[row] = first + 1, 1
+    mid, low, high = (
+        field(config, piece(config, records).tracks, "probe", f"ratio.{part}")[0] for part in ("mid", "lo", "hi")
+    )
+    assert np.isfinite(mid[:50]).all() and (high[30:50] == np.float32(HUGE)).all() and (low[:50] > 0).all()
+    assert np.isnan(mid[50:]).all()
+
+
+def test_charts_of_a_spike_are_there_where_there_is_one() -> None:
+    def offered(config: Config) -> list[str]:
+        return [chart["id"] for chart in describe(config)["charts"] if chart["id"] in {each.id for each in CARRIED}]
+
+    first = [edit(0, 0, "set", setting="lr", value=0.1)]
+    plain = race("digits", [racer("adam")] * 2, steps=60)
+    assert offered(poked()) == ["ratio", "carried_m", "carried_v"]
+    assert offered(replace(plain, edits=tuple(first))) == ["ratio"], "a too large first step"
+    assert offered(poked(("adam",))) == ["carried_m", "carried_v"], "there is nobody to compare it with"
+    assert offered(plain) == []
+    (level,) = next(chart for chart in describe(poked())["charts"] if chart["id"] == "ratio")["levels"]
+    assert (level["name"], level["value"]) == ("its twin", 1)
+
+
+def test_the_closed_form_lies_over_the_meter() -> None:
+    config = poked(beta2=0.99)
+    told = {chart["id"]: chart.get("reference") for chart in describe(config)["charts"]}
+    at = [step for step in track_steps(config)["probe"] if step >= 20]
+    for name, size, beta in (("carried_m", 100, 0.9), ("carried_v", 10_000, 0.99)):
+        values = told.pop(name)
+        assert values["at"] == at and values["label"]
+        np.testing.assert_allclose(values["values"], carried(size, beta, np.array(at), 20))
+    assert set(told.values()) == {None}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        poked(("amsgrad", "amsgrad")), poked(("nadam", "nadam")), poked(clip=1.0), poked(("sgd", "sgd")),
+        poked(reset=Reset("m", 20)), poked(schedules={"beta1": ("cosine", {})}), poked(("momentum",), momentum=0.0),
+        replace(poked(), edits=(*poked().edits, edit(30, 0, "reset", what="v"))),
+        replace(poked(), edits=(edit(19, 0, "scale_gradient", factor=9.0, layer="W1"),)),
+        replace(poked(), edits=(edit(19, 0, "mislabel"),)),
+        replace(poked(), edits=()),
+    ],
+)  # fmt: skip
+def test_where_the_closed_form_does_not_hold_none_is_drawn(config: Config) -> None:
+    assert closed(config, 0) is None
+    assert not any("reference" in chart for chart in describe(config)["charts"])
+
+
+def test_the_closed_form_of_a_rule_without_m_is_drawn_over_v_alone() -> None:
+    told = {chart["id"]: "reference" in chart for chart in describe(poked(("rmsprop", "rmsprop")))["charts"]}
+    assert (told["carried_m"], told["carried_v"]) == (False, True)
+    found = closed(poked(("momentum", "momentum")), 0)
+    assert found and found.step(np.array([20.0]))[0] == pytest.approx(1 + 99 * 0.1 / (1 - 0.9**20))

@@ -8,7 +8,7 @@ import torch
 
 from core import RULES, Config, Edit, State, advance, edit, race, racer, start
 from core.config import Reset
-from core.fork import branch, graft
+from core.fork import branch, graft, twins
 from tests.strategies import table_rows
 from tests.test_properties import assert_same_bits, trained
 
@@ -177,3 +177,41 @@ def test_one_seed_that_stopped_does_not_refuse_a_fork() -> None:
     forked = branch(wild, 0, 50)
     found = graft(wild, state, forked)
     assert torch.equal(found.stopped[8:], state.stopped)
+
+
+# --- twins
+
+
+def spiked(*indices: int) -> list[Edit]:
+    return [edit(2, index, "scale_gradient", factor=9.0) for index in indices]
+
+
+RATES = [edit(0, 0, "set", setting="lr", value=0.1), edit(1, 0, "set", setting="lr", value=0.001)]
+RESETS = [edit(5, index, "reset", what="v") for index in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("rules", "edits", "expected"),
+    [
+        (("adam", "adam"), spiked(0), (1, None)),
+        (("adam", "sgd", "sgd", "adam"), spiked(0, 1), (3, 2, None, None)),
+        (("adam", "adam", "sgd"), spiked(0, 2), (1, None, 1)),
+        (("adam", "adam", "adam"), [*spiked(0), RESETS[0], RESETS[2]], (2, None, None)),
+        (("adam", "adam", "adam"), [*spiked(0), RESETS[2]], (1, None, None)),
+        (("adam", "sgd"), spiked(0, 1), (None, None)),
+        (("adam", "adam"), RATES, (1, None)),
+        (("adam", "adam"), RATES[1:], (None, None)),
+        (("adam", "adam"), [], (None, None)),
+    ],
+    ids=["with", "by-rule", "another-rule", "same-edits", "other-edits", "nobody", "first-step", "later-rate", "none"],
+)
+def test_a_twin_is_a_racer_to_which_nothing_bad_happens(
+    rules: tuple[str, ...], edits: list[Edit], expected: tuple[int | None, ...]
+) -> None:
+    assert twins(race("quadratic", [racer(rule) for rule in rules], steps=20, edits=edits)) == expected
+
+
+def test_a_fork_after_the_spike_has_its_trunks_twin_and_one_before_it_needs_none() -> None:
+    config = race("quadratic", [racer("adam"), racer("adam")], steps=20, edits=spiked(0))
+    late, early = branch(config, 0, 5, edit(5, 0, "reset", what="v")), branch(config, 0, 1)
+    assert twins(late) == (1, None, 1) and twins(early) == (1, None, None)

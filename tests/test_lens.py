@@ -29,6 +29,7 @@ from core.lens import (
     decoded,
     grid,
     layers,
+    quantiles,
     sampled,
 )
 from core.optimizers.base import TRACES
@@ -173,6 +174,19 @@ def test_adafactor_has_a_root_and_no_memory_a_weight(history: History, config: C
     np.testing.assert_allclose(history.lens["root_v_hat"][-1, at, -1], np.sqrt((bias**2).sum()), rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("count", [1, 2, 7, 1024])
+def test_quantiles_are_torchs(count: int, dtype: torch.dtype) -> None:
+    """To the bit, over what is not NaN: of all, of some, of one and of none."""
+    numbers = torch.rand(2, 20, count, dtype=dtype, generator=torch.Generator().manual_seed(count))
+    numbers[0, 2:, ::2] = numbers[1, 3, 1:] = numbers[1, 4] = math.nan
+    numbers[1, 5, 0] = math.inf
+    levels = torch.tensor(QUANTILES, dtype=dtype)
+    found, wanted = quantiles(numbers, levels), torch.nanquantile(numbers, levels, dim=2).movedim(0, 2)
+    assert torch.equal(found.isnan(), wanted.isnan())
+    assert torch.equal(found.nan_to_num(-1), wanted.nan_to_num(-1))
+
+
 def test_heat_maps_are_the_layers_weights(history: History, config: Config, past: list[State]) -> None:
     layout = config.build_task().layout
     columns, shape = layout.columns("W2"), dict(layout.shapes)["W2"]
@@ -261,6 +275,52 @@ def test_a_diverged_run_is_nan_from_then_on() -> None:
     assert np.isnan(lone.lens["g"][-1]).all() and np.isnan(lone.lens["watch.p"][-1]).all()
 
 
+def test_apart_is_the_distance_from_the_twin() -> None:
+    """0 to the bit until the spike, from the weights after it; of another rule from its own twin, and NaN without."""
+    spikes = (edit(8, 0, "scale_gradient", factor=50.0), edit(8, 1, "scale_gradient", factor=50.0))
+    racers = [racer("lion"), racer("adam"), racer("adam"), racer("lion")]
+    config = race("digits", racers, steps=20, seeds=2, edits=spikes)
+    history, past = seen(config, lens=Lens((1, 0, 3)))[0], states(config)
+    layout = config.build_task().layout
+    for index, step in enumerate(history.lens_at):
+        weights = rows(config, past[step])
+        for place, (one, other) in enumerate([(1, 2), (0, 3)]):
+            expected = per_layer(layout, weights[one] - weights[other])
+            np.testing.assert_allclose(history.lens["apart"][index, place], expected, rtol=1e-5)
+        assert (history.lens["apart"][index, :2] > 0).any() == (step > 8)
+    assert np.isnan(history.lens["apart"][:, 2]).all()
+
+
+def test_nobody_is_apart_from_a_twin_that_diverged() -> None:
+    spikes = [edit(2, 0, "scale_gradient", factor=1e-3)]
+    history, _ = seen(race("quadratic", [racer("sgd", lr=900.0)] * 2, steps=400, edits=spikes), lens=Lens((0, 1)))
+    spiked, twin = history.stopped[:, 0]
+    assert 1 < twin < spiked, "else the test shows nothing"
+    assert np.array_equal(np.isnan(history.lens["apart"][:, 0, 0]), history.lens_at >= twin)
+
+
+@pytest.mark.parametrize("task", ["lstm", "words", "cnn", "digits"])
+def test_eight_rows_are_one_chunk_whatever_the_task(task: str) -> None:
+    """So that every racer's twin is in its chunk: four rules, each with its own."""
+    rules = ("sgd", "adam", "lion", "muon")
+    spikes = [edit(0, 2 * index, "scale_gradient", factor=9.0) for index in range(4)]
+    config = race(task, [racer(rule) for rule in rules for _ in range(2)], steps=1, batch=4, edits=spikes)
+    assert len(plan_of(config).chunks) == 1
+    history, _ = seen(config, lens=Lens(tuple(range(8))))
+    assert np.isfinite(history.lens["apart"][:, ::2]).all() and np.isnan(history.lens["apart"][:, 1::2]).all()
+
+
+def test_of_one_who_is_pictured_alone_the_heat_map_is_kept(config: Config, history: History) -> None:
+    for wide, pictured in ((config, 0), (config, 4)):
+        one, _ = seen(wide, lens=Lens(LENS.racers, LENS.coordinates, LENS.layer, pictured))
+        for name, values in history.lens.items():
+            expected = values[:, [pictured]] if name.startswith("heat") else values
+            assert np.array_equal(one.lens[name], expected, equal_nan=values.dtype.kind == "f"), name
+    large = race("digits", [racer("sgd"), racer("adam"), racer("lion")], steps=3, seeds=40)
+    found, alone = (seen(large, lens=Lens(each, (), "W2", 2))[0].lens["heat.m"] for each in ((0, 1, 2), (2,)))
+    assert len(plan_of(large).chunks) > 1 and np.array_equal(found, alone)
+
+
 def test_sampled_steps_are_few_and_dense_after_edits() -> None:
     plain = race("digits", [racer("adam")], steps=2000)
     assert sampled(plain)[0] == 1 and sampled(plain)[-1] == 2000 and len(sampled(plain)) <= 102
@@ -311,6 +371,7 @@ def test_everything_is_small_and_single_precision(history: History) -> None:
         (Lens((0,), (2410,)), "There is no parameter 2410: there are 2,410, counted from 0"),
         (Lens((0,), (-1,)), "There is no parameter -1"),
         (Lens((0,), layer="W9"), "There is no layer 'W9'; the network has W1, b1"),
+        (Lens((0, 1), pictured=2), "Racer 2 cannot be pictured"),
         (Lens((0,) * 9), "At most 8 racers can be watched, not 9"),
         (Lens((0,), (0,) * 9), "At most 8 parameters can be watched, not 9"),
     ],

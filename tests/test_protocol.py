@@ -23,7 +23,7 @@ from core.config import Choice
 from core.optimizers import WRAPPERS, why_not
 from tests.pools import InlineRaces, Waiting
 from tests.test_scenario import addresses, assert_readable
-from ui import limits
+from ui import limits, worker
 from ui.charts import loss_steps
 from ui.menu import USUAL
 from ui.presets import PRESETS
@@ -441,9 +441,9 @@ def test_a_view_without_sense_changes_nothing(inline: Races, view: object) -> No
 def test_the_seconds_of_a_step_are_told_when_they_are_measured(idle: Waiting) -> None:
     session = Session(write(QUICK) | {"x": "seconds"})
     assert session.message["seconds"] is None
-    assert [function.__name__ for _, function, _ in idle.queue].count("seconds_per_step") == 1
+    assert [function for _, function, _ in idle.queue].count(worker.seconds_per_step) == 1
     session.pull({})
-    assert [function.__name__ for _, function, _ in idle.queue].count("seconds_per_step") == 1
+    assert [function for _, function, _ in idle.queue].count(worker.seconds_per_step) == 1
     while idle.queue:
         idle.work()
     seconds = session.pull({})["seconds"]

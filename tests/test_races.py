@@ -18,9 +18,13 @@ from loky.process_executor import BrokenProcessPool
 
 from core import Config, Edit, advance, edit, race, racer, start
 from core.fork import branch
+from core.lens import Lens
 from tests.pools import InlineRaces, Waiting
 from ui import limits, worker
+from ui.charts import track_steps
+from ui.extra import Extra
 from ui.kept import Kept, put, take
+from ui.microscope import note, place, step_of, table
 from ui.races import Race, Races
 
 PATIENCE = 60.0  # seconds until a test gives up; none of them waits for time to pass
@@ -565,3 +569,149 @@ def test_only_a_race_that_forks_keeps_states_and_never_more_than_the_bound(monke
     monkeypatch.setattr(limits, "STAGE_BYTES", one // 2)
     none = pulled(InlineRaces(), forked())
     assert none.stages and not none.stages.sizes
+
+
+# --- what is recorded beyond the usual
+
+
+def poked(steps: int = 60, seeds: int = 3) -> Config:
+    """Adam with a spike, and its twin."""
+    spike = [edit(20, 0, "scale_gradient", factor=100.0)]
+    return race("digits", [racer("adam"), racer("adam")], steps=steps, seeds=seeds, edits=spike)
+
+
+WATCHED = Lens((0, 1), (5, 2100), "W2", 0)
+LENS = Extra(lens=WATCHED)
+
+
+def test_a_race_seen_through_a_lens_is_another_entry_and_the_same_however_it_is_cut(pool: Races) -> None:
+    config = replace(poked(1500), seeds=(0,))
+    found, plain = pool.open(config, extra=LENS), pool.open(config)
+    assert found is not plain and found.key != plain.key and plain.key == config.key()
+    assert pool.open(config, extra=Extra(lens=replace(WATCHED, coordinates=(5,)))).key not in (found.key, plain.key)
+    finish(pool, found)
+    assert found.held == {name: len(at) for name, at in track_steps(config, LENS).items()}
+    assert max(found.held.values()) <= limits.LENS_SAMPLES and found.held["heat"] <= limits.HEATS
+    whole = worker.train(config, None, Path(os.devnull), 3600.0, extra=LENS)
+    for name, values in found.tracks.items():
+        (one,) = np.unique([piece.tracks[name].dtype for piece in whole.pieces])
+        assert one == values.dtype
+        np.testing.assert_array_equal(
+            values, np.concatenate([piece.tracks[name] for piece in whole.pieces], axis=2), err_msg=name
+        )
+    assert found.verdicts == [] and found.texts == [] and pool.pace(config) is None
+
+
+def test_a_race_seen_through_a_lens_begins_at_the_start_and_its_fork_too() -> None:
+    pool = InlineRaces()
+    config = replace(poked(), seeds=(0,))
+    known = pool.open(config, forks=True)
+    while not known.complete:
+        pool.ask(known)
+    assert known.stages and known.stages.sizes
+    assert pool.open(config, forks=True, extra=LENS).step == 0
+    assert pool.open(branch(config, 0, 50), forks=True, extra=LENS).step == 0
+
+
+def test_who_leaves_a_lens_leaves_the_race_itself_alone() -> None:
+    pool = Waiting()
+    config = poked()
+    plain, lens = pool.open(config), pool.open(config, extra=LENS)
+    for found in (plain, lens):
+        pool.ask(found)
+    pool.leave(config, extra=LENS)
+    assert lens.pending is None and plain.pending is not None
+
+
+def test_curves_are_every_seeds_smoothed_loss_also_of_a_fork_of_them() -> None:
+    pool, curves = InlineRaces(), Extra(curves=True)
+    found = pool.open(poked(), forks=True, extra=curves)
+    while not found.complete:
+        pool.ask(found)
+    _, records = advance(poked(), start(poked()), 60)
+    expected = records.smooth.reshape(60, 2, 3).transpose(1, 2, 0)
+    np.testing.assert_array_equal(found.tracks["curves"], expected.astype(np.float32))
+    pool.open(poked(), forks=True)
+    late = pool.open(branch(poked(), 0, 55), forks=True, extra=curves)
+    assert late.step > 40
+    np.testing.assert_array_equal(late.tracks["curves"][2, :, : late.step], found.tracks["curves"][0, :, : late.step])
+    others = pool.open(branch(poked(), 1, 55), forks=True)
+    assert others.step == 0, "a race without curves does not begin at one with them, nor the other way round"
+
+
+# --- one step under the microscope
+
+
+def test_a_look_is_the_step_that_was_taken_from_the_start_or_from_a_kept_state() -> None:
+    config, pool = poked(), InlineRaces()
+    state, _ = advance(config, start(config), 44)
+    step = step_of(config, state, 0)
+    alone = pool.look(config, 45, 0, 7)
+    assert (alone.place, alone.note) == (place(step.layout, 7), note(step.rule))
+    assert alone.rows == table(step, 7) and len(alone.rows) > 2
+    kept, asked = InlineRaces(), list[Path | None]()
+    trained = kept.open(config, forks=True)
+    while not trained.complete:
+        kept.ask(trained)
+    submit = kept._submit
+
+    def noted(function: Callable[..., Any], *args: Any) -> Future[Any]:
+        asked.append(args[1])
+        return submit(function, *args)
+
+    kept._submit = noted  # type: ignore[method-assign]
+    assert kept.look(config, 45, 0, 7) == alone == kept.look(config, 45, 0, 7)
+    assert len(asked) == 1 and asked[0] and 22 <= int(asked[0].name) < 45, "asked again, it is known"
+    weights = step.gradient[0, step.layout.columns("W2")].abs()
+    assert weights.argmax() + step.layout.columns("W2").start == kept.largest(config, 45, 0, "W2")
+    assert kept.largest(config, 21, 0, "W2") == kept.largest(config, 21, 1, "W2"), "in the spike's step too"
+
+
+@pytest.mark.parametrize(
+    ("step", "racer", "coordinate", "says"),
+    [
+        (0, 0, 0, "There is no step 0: they are counted from 1 to 60."),
+        (61, 0, 0, "There is no step 61"),
+        (5, 2, 0, "There is no racer 2: they are counted from 0 to 1."),
+        (5, -1, 0, "There is no racer -1"),
+        (5, 0, 2410, "There is no weight 2,410"),
+        (5, 0, -1, "There is no weight -1"),
+    ],
+)
+def test_what_cannot_be_looked_at_is_said_in_a_sentence(step: int, racer: int, coordinate: int, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as found:
+        InlineRaces().look(poked(), step, racer, coordinate)
+    assert str(found.value).endswith(".") and "\n" not in str(found.value)
+
+
+def test_of_a_run_that_diverged_there_is_no_step_to_look_at() -> None:
+    lost = race("quadratic", [racer("sgd", lr=900.0)], steps=400)
+    with pytest.raises(ValueError, match=r"diverged at step \d+ and takes no more steps"):
+        InlineRaces().look(lost, 399, 0, 0)
+    with pytest.raises(ValueError, match="There is no layer 'W9'; the network has x"):
+        InlineRaces().largest(lost, 3, 0, "W9")
+
+
+def test_a_look_that_takes_long_or_fails_is_a_sentence_and_can_be_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "LOOK_SECONDS", 0.01)
+    pool = Waiting()
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"still being worked out; look again in a moment\.$"):
+            pool.look(poked(), 5, 0, 7)
+    assert len(pool.queue) == 1, "it is not asked for twice"
+    pool.work()
+    found = pool.look(poked(), 5, 0, 7)
+    assert found.rows and not pool.queue
+    with pytest.raises(ValueError, match="still being worked out"):
+        pool.look(poked(), 6, 0, 7)
+    pool.queue.pop()[0].set_exception(BrokenProcessPool("gone"))
+    with pytest.raises(ValueError, match=r"our fault\. Try another one\.$"):
+        pool.look(poked(), 6, 0, 7)
+    with pytest.raises(ValueError, match="still being worked out"):
+        pool.look(poked(), 6, 0, 7)
+    assert len(pool.queue) == 1, "what was lost is done again"
+    monkeypatch.setattr(limits, "TRAINING", 0)
+    with pytest.raises(ValueError, match=r"Many races are training .* look again in a moment\.$"):
+        pool.look(poked(), 7, 0, 7)

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from core import Config, Edit, History, edit, race, racer, run
+from core import Config, Edit, edit, race, racer, run
 from core.analysis import Answer, against, verdict
 from core.remedies import NOTHING, REMEDIES, TWIN, delays, remedied, standings
 from ui.remedies import headline, refused, rows
@@ -70,13 +71,9 @@ def test_what_cannot_be_is_refused_in_a_sentence(config: Config, spike: tuple[Ed
         remedied(config, spike, [name])
 
 
-def made(curves: list[list[list[float]]]) -> History:
-    """A history with these smoothed losses, `[racers][seeds][T]`."""
-    smooth = np.array(curves).transpose(2, 0, 1)
-    steps, racers, seeds = smooth.shape
-    config = race("quadratic", [racer("adam")] * racers, steps=steps, seeds=seeds)
-    history = run(config)
-    return replace(history, smooth=smooth)
+def made(curves: list[list[list[float]]]) -> NDArray[np.float64]:
+    """Smoothed losses `[racers][seeds][T]` as `[T, racers, seeds]`."""
+    return np.array(curves).transpose(2, 0, 1)
 
 
 def falling(late: int, steps: int = 40) -> list[float]:
@@ -86,9 +83,11 @@ def falling(late: int, steps: int = 40) -> list[float]:
 
 def test_delays_are_steps_behind_the_twin_and_a_diverged_run_is_the_worst() -> None:
     lost = [*falling(0)[:20], *[np.nan] * 20]
-    steps, at_least = delays(made([[falling(10)], [falling(2)], [falling(5)], [lost]]))
+    curves = made([[falling(10)], [falling(2)], [falling(5)], [lost]])
+    steps, at_least = delays(curves)
     assert steps[:, 0].tolist() == [8, 0, 3, np.inf]
     assert not at_least.any()
+    assert delays(curves, 5)[0][:, 0].tolist() == [40, 0, 15, np.inf], "of samples every fifth step"
 
 
 def test_the_ranking_is_by_delay_and_claims_what_the_seeds_allow() -> None:
@@ -118,9 +117,9 @@ def test_against_one_named_before_is_a_smaller_family_than_all_pairs() -> None:
 def test_a_spike_of_a_thousand_costs_adam_steps_that_clipping_does_not() -> None:
     """Measured on the engine: the lasting harm is in v, and a clipped gradient does not reach it."""
     history = run(remedied(trunk(seeds=3), SPIKE, ["clip", "reset"]))
-    steps, _ = delays(history)
+    steps, _ = delays(history.smooth)
     assert (steps[NOTHING] > 10 + steps[2:]).all()
-    table = rows(standings(history), ["nothing", "twin", "clipped", "reset"])
+    table = rows(standings(history.smooth), ["nothing", "twin", "clipped", "reset"])
     assert {row["Remedy"] for row in table} == {"nothing", "clipped", "reset"}
     assert table[-1]["Remedy"] == "nothing"
 

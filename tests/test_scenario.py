@@ -73,9 +73,13 @@ NAMES = sorted(
     | {f"task.{hyper.name}" for kind in TASKS.values() for hyper in kind.hypers}
     | {f"r0.{hyper.name}" for rule in RULES.values() for hyper in rule.hypers}
     | {f"r0.{hyper.name}" for schedule in SCHEDULES.values() for hyper in schedule.hypers}
+    | {"r1.from", "r2.from", "r2.lr", "r2.beta1"}
     | {"r0.schedule", "r0.reset", "r0.reset_every", "r1.lr", "embed", "utm_source"}
 )
 NASTY = (
+    "0.100",
+    "1.3",
+    "2.7",
     "",
     " ",
     "0",
@@ -128,7 +132,9 @@ def assert_within_limits(shown: Scenario) -> None:
     assert BATCH.low <= config.batch <= (config.build_task().examples or BATCH.high)
     assert len(config.seeds) <= limits.SEEDS and config.seeds[0] <= FIRST_SEED.high
     assert len(config.racers) <= limits.RACERS and max(shown.slots) < limits.RACERS
-    assert not config.edits
+    for change in config.edits:
+        hyper, value = config.racers[change.racer].spec.hyper(change.what.get("setting")), change.what.get("value")
+        assert change.what.name == "set" and hyper.low <= value <= hyper.high
     hypers = [(hyper, config.task.get(hyper.name)) for hyper in TASKS[config.task.name].hypers]
     for contender in config.racers:
         assert set(dict(contender.schedules)) <= {"lr"} and contender.schedule.name in OFFERED

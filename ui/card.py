@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import streamlit as st
@@ -11,12 +11,13 @@ import streamlit as st
 from core.config import CONSTANT, EVERY, Racer, Reset, racer
 from core.optimizers import RULES, WRAPPERS
 from core.schedules import SCHEDULES
-from core.spec import Layout
+from core.spec import Hyper, Layout
 from ui import costs, menu
 from ui.controls import choice, setting
 from ui.curve import curve
 from ui.equations import bare, marked
 from ui.family import LETTERS
+from ui.from_here import why_fixed
 from ui.names import schedule_words
 from ui.numbers import number_text
 from ui.scenario import OFFERED
@@ -29,7 +30,37 @@ MEMORY = {
     "all": "forgets everything",
 }
 SHORT_TITLE = 4  # characters
+WHEN = {"start": "from the start", "here": "from here"}
+WHEN_HELP = (
+    "From the start, a slider changes this racer and all of its race. From here, the race stands still at the play "
+    "head, and a slider changes what comes after: the racer stays, and a fork of it joins the race."
+)
+SETTLED = "This is settled at the start of a race: from a step on, only the sliders can change."
+WAITING = "The race tells at which step it stands."
 SHORT = {"m": "forgets m", "v": "forgets v", "all": "forgets all"}
+
+
+@dataclass(frozen=True)
+class When:
+    """From when on a card's sliders act: `here`, from step `at`, which is None until the browser has told it.
+
+    `fork` is what a fork is, "rate 0.01 from step 300 of Adam"; its sliders act from its own first step at any rate.
+    `turns` counts for each slider how often its setting was changed on another card: one that was is a new slider.
+    """
+
+    here: bool = False
+    at: int | None = None
+    fork: str = ""
+    turns: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def later(self) -> bool:
+        return self.here or bool(self.fork)
+
+    def key(self, slot: int, setting: str) -> str:
+        """The end of the key of a setting's slider on the card of this colour."""
+        name = f"r{slot}.at{self.at}.{setting}" if self.here else f"r{slot}.{setting}"
+        return f"{name}.{self.turns[name]}" if name in self.turns else name
 
 
 def card(
@@ -42,50 +73,79 @@ def card(
     layout: Layout,
     accuracy: bool,
     alone: bool,
+    when: When | None = None,
 ) -> None:
     """Draw the card; `changed(slot, what, value)` is told of every change.
 
-    `what` is a setting of the rule, "schedule.…", "reset", "reset_every", "rule", "wrapped", or one of the actions
-    "duplicate", "remove" and "defaults". `steps` is the length of the run, and `layout` the network's, on which it
-    depends what the rule remembers.
+    `what` is a setting of the rule, "schedule.…", "reset", "reset_every", "rule", "wrapped", "when" ("start" or
+    "here"), or one of the actions "duplicate", "remove" and "defaults". `steps` is the length of the run, and `layout`
+    the network's, on which it depends what the rule remembers. With `when`, sliders may act from a step on.
     """
 
     def key(what: str) -> str:
         return f"{generation}.r{slot}.{what}"
 
+    def slider(hyper: Hyper) -> None:
+        why = ""
+        if when and when.later:
+            why = WAITING if when.here and when.at is None else why_fixed(racer.spec, hyper.name, layout)
+        place = f"{generation}.{(when or When()).key(slot, hyper.name)}"
+        setting(hyper, racer.get(hyper.name), place, tell, fixed=why)
+
     def tell(what: str, value: Any = None) -> None:
         changed(slot, what, value)
 
+    settled = SETTLED if when and when.later else ""
     faces = [racer.spec.hyper(setting) for setting in racer.spec.face]
     with st.container(key=f"card-{slot}"):
         with st.container(key=f"head-{slot}", horizontal=True, vertical_alignment="center", gap="small"):
             # The browser knows an option by its text: another wrapper is another line, and so another box.
             box = "+".join(["rule", *menu.wrappers_of(racer.rule)])
-            choice("Optimizer", "rule", menu.lines(racer), menu.base_of(racer.rule), key(box), tell, hide_label=True)
+            choice("Optimizer", "rule", menu.lines(racer), menu.base_of(racer.rule), key(box), tell, hide_label=True,
+                   fixed=settled)  # fmt: skip
             # Without the racer's name, which follows its settings: a changed popover is a new one, and closed.
             more = st.popover(
                 "More", icon=":material/tune:", key=key("more"), on_change="rerun", help="Equation and all settings"
             )
-        setting(racer.spec.hyper("lr"), racer.get("lr"), key("lr"), tell)
+        if when:
+            _when(when, key, tell)
+        slider(racer.spec.hyper("lr"))
         # Two sliders share a line if their names leave them room: β₁ and β₂ do.
         short = len(faces) > 1 and all(len(hyper.title) <= SHORT_TITLE for hyper in faces)
         places = st.columns(len(faces), gap="medium", wrap=False) if short else [st.container() for _ in faces]
         for place, hyper in zip(places, faces, strict=True):
             with place:
-                setting(hyper, racer.get(hyper.name), key(hyper.name), tell)
+                slider(hyper)
         _results(slot, accuracy)
         with st.container(key=f"plan-{slot}", horizontal=True, vertical_alignment="center", gap="xsmall"):
             # `st.html` would take the curve out.
             drawn = curve(racer, steps, slot) if racer.schedule != CONSTANT else ""
-            st.markdown(f'<div class="dl-plan">{drawn}{_plan(racer, layout)}</div>', True, width="stretch")
+            about = when.fork if when and when.fork else _plan(racer, layout)
+            if when and when.at is not None:
+                about = f"the sliders act from step {when.at:,} on<br>{about}"
+            st.markdown(f'<div class="dl-plan">{drawn}{about}</div>', True, width="stretch")
             # A label that changed would make another popover, and close this one under the hand.
-            plan = st.popover("Change", key=key("plan"), on_change="rerun", type="tertiary", help="Schedule and resets")
+            plan = st.popover("Change", key=key("plan"), on_change="rerun", type="tertiary", disabled=bool(settled),
+                              help=settled or "Schedule and resets")  # fmt: skip
     if plan.open:
         with plan:
             _plan_controls(racer, steps, key, tell)
     if more.open:
         with more:
-            _more(racer, key, tell, faces, layout, alone)
+            _more(racer, key, tell, faces, layout, alone, slider, settled)
+
+
+def _when(when: When, key: Callable[[str], str], tell: Callable[..., None]) -> None:
+    """The switch between sliders that act from the start and sliders that act from the play head on."""
+    names = WHEN | ({"start": "from its start"} if when.fork else {})
+    st.segmented_control(
+        "Sliders act", list(names), default="here" if when.here else "start", required=True,
+        format_func=names.__getitem__, key=key("when"), on_change=_switched, args=(key("when"), tell), help=WHEN_HELP,
+    )  # fmt: skip
+
+
+def _switched(key: str, tell: Callable[..., None]) -> None:
+    tell("when", st.session_state[key])
 
 
 def _results(slot: int, accuracy: bool) -> None:
@@ -138,8 +198,9 @@ def _plan_controls(racer: Racer, steps: int, key: Callable[[str], str], tell: Ca
 
 
 def _more(
-    racer: Racer, key: Callable[[str], str], tell: Callable[..., None], faces: list[Any], layout: Layout, alone: bool
-) -> None:
+    racer: Racer, key: Callable[[str], str], tell: Callable[..., None], faces: list[Any], layout: Layout, alone: bool,
+    slider: Callable[[Hyper], None], settled: str,
+) -> None:  # fmt: skip
     rule, around = racer.spec, menu.wrappers_of(racer.rule)
     st.markdown(f"**{rule.label}.** {rule.idea}")
     for depth in range(len(around), -1, -1):
@@ -147,20 +208,21 @@ def _more(
         st.latex(marked(bare(RULES[name].equation)))
     cost = f"{costs.keeps(rule, layout, costs.used(racer))}; {costs.takes(rule, dict(racer.settings))}"
     st.caption(f"{LETTERS} {rule.paper}.  \n{cost[0].upper()}{cost[1:]}.")
+    kinds = "\n".join(f"- {wrapper.label}: {wrapper.idea}" for wrapper in WRAPPERS.values())
     st.pills(
         "Wrapped in", list(WRAPPERS), selection_mode="multi", default=around, key=key("wrapped"),
         format_func=lambda name: WRAPPERS[name].label, on_change=_wrapped, args=(key("wrapped"), tell),
-        help="\n".join(f"- {wrapper.label}: {wrapper.idea}" for wrapper in WRAPPERS.values()),
+        disabled=bool(settled), help=settled or kinds,
     )  # fmt: skip
     shown = {"lr", *(hyper.name for hyper in faces)}
     for hyper in rule.hypers:
         if hyper.name not in shown:
-            setting(hyper, racer.get(hyper.name), key(hyper.name), tell)
+            slider(hyper)
     with st.container(horizontal=True):
         for label, action, off, help in (
             ("Duplicate", "duplicate", False, "Add a copy, to change one thing about it."),
-            ("Library defaults", "defaults", False, "All settings as the library has them."),
-            ("Remove", "remove", alone, "Take this racer out."),
+            ("Library defaults", "defaults", bool(settled), settled or "All settings as the library has them."),
+            ("Remove", "remove", alone, "Take this racer out, and with it its forks."),
         ):
             st.button(label, key=key(action), on_click=tell, args=(action,), disabled=off, help=help)
 

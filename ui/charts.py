@@ -2,6 +2,8 @@
 
 The browser holds three tracks, each with its own steps: every step's loss, the full evaluations, and the probes. A
 track is float32 `[racers, fields, samples]`; fields are "name.mid", ".lo", ".hi" for median and range over the seeds.
+A race with something `Extra` has other tracks: "curves", the smoothed loss of every seed, which never travel; or, seen
+through a lens, those of ui/lens.py and its loss alone.
 """
 
 from __future__ import annotations
@@ -15,12 +17,16 @@ from numpy.typing import NDArray
 
 from core.analysis import verdict
 from core.config import Config
+from core.fork import twins
 from core.history import by_racer, counted, summary
 from core.optimizers import RULES
 from core.schedules import SCHEDULES
 from core.state import LOSS_NOT_FINITE, RECORDING, WEIGHTS_NOT_FINITE, Records, Texts
 from core.tasks import Task
-from ui.limits import LOSS_SAMPLES
+from ui.closed import closed
+from ui.extra import USUAL, Extra
+from ui.lens import lens_blank, lens_fields, lens_steps, lens_tracks
+from ui.limits import LENS_SAMPLES, LOSS_SAMPLES
 from ui.names import labels
 from ui.settings import TUNED, selected, setting_of
 from ui.words import race_words
@@ -57,10 +63,14 @@ CHARTS = (
     Chart("distance", "probe", "Distance from the initial weights", log=False),
 )
 CARRIED = (
+    Chart("ratio", "probe", "Step size against the twin's"),
     Chart("carried_m", "probe", "Share of m from bad gradients", log=False, percent=True),
     Chart("carried_v", "probe", "Share of v from bad gradients", log=False, percent=True),
-)  # of races with a spike
+)  # of races with a spike, and the first of all whose racers have a twin
 EVALS = {"train_loss": "train_loss", "val_loss": "validation_loss", "val_acc": "validation_accuracy"}
+LEVEL = {"name": "its twin", "value": 1, "meaning": "A step as long as the twin's, the run without the bad gradient."}
+REFERENCE = "were all other gradients alike"
+LOSS_FIELDS = ["raw", "mid", "lo", "hi"]
 PROBE_FIELDS = {
     "rate": "rate", "grad": "gradient", "update": "update", "distance": "distance", "m": "m", "v": "root_v",
 }  # fmt: skip
@@ -73,9 +83,19 @@ def charts_for(task: Task) -> list[Chart]:
     return found if have["data"] else sorted(found, key=lambda chart: chart.id != "distance")
 
 
+def carried_charts(config: Config) -> list[Chart]:
+    """The further charts of a race in which something bad happens."""
+    ratio, *shares = CARRIED
+    paired = any(twin is not None for twin in twins(config))
+    return ([ratio] if paired else []) + (shares if config.spikes() else [])
+
+
 def probe_fields(config: Config) -> dict[str, str]:
-    """The probes that the browser gets, by field: of a race with a spike also what is left of it."""
-    return PROBE_FIELDS | ({chart.id: chart.id for chart in CARRIED} if config.spikes() else {})
+    """The probes that the browser gets, by field: of a race with a spike also what is left of it.
+
+    The field "ratio" is made from the probe "step", over that of the racer's twin.
+    """
+    return PROBE_FIELDS | {chart.id: "step" if chart.id == "ratio" else chart.id for chart in carried_charts(config)}
 
 
 def held_out_loss(task: Task) -> str:
@@ -101,24 +121,26 @@ def _evaluated(task: Task) -> list[str]:
     return [name for name in EVALS if have[name]]
 
 
-def _stride(config: Config) -> int:
+def loss_stride(config: Config, extra: Extra = USUAL) -> int:
     """Steps between two samples of the loss."""
-    return -(-config.steps // LOSS_SAMPLES)
+    return -(-config.steps // (LENS_SAMPLES if extra.lens else LOSS_SAMPLES))
 
 
-def loss_steps(config: Config) -> list[int]:
+def loss_steps(config: Config, extra: Extra = USUAL) -> list[int]:
     """The steps whose loss travels to the browser: all, or evenly spaced ones that end with the last."""
-    return list(range(config.steps, 0, -_stride(config)))[::-1]
+    return list(range(config.steps, 0, -loss_stride(config, extra)))[::-1]
 
 
-def track_steps(config: Config) -> dict[str, list[int]]:
+def track_steps(config: Config, extra: Extra = USUAL) -> dict[str, list[int]]:
     """The sampled steps of each track."""
-    steps = config.steps
+    steps, at = config.steps, loss_steps(config, extra)
+    if extra.lens:
+        return {"loss": at} | lens_steps(config, extra.lens, at)
     return {
-        "loss": loss_steps(config),
+        "loss": at,
         "eval": [step for step in range(steps + 1) if RECORDING.evaluate_at(step, steps)],
         "probe": [step for step in range(1, steps + 1) if RECORDING.probe_at(step, steps)],
-    }
+    } | ({"curves": at} if extra.curves else {})
 
 
 def text_steps(config: Config) -> list[int]:
@@ -138,15 +160,25 @@ def averages(config: Config) -> bool:
     return any(racer.spec.eval_params for racer in config.racers)
 
 
-def track_fields(config: Config) -> dict[str, list[str]]:
+def track_fields(config: Config, extra: Extra = USUAL) -> dict[str, list[str]]:
     """The fields of each track; an evaluation's "raw" is at the weights that are trained, where others are reported."""
+    if extra.lens:
+        return {"loss": LOSS_FIELDS} | lens_fields(config, extra.lens)
     evals = _evaluated(config.build_task())
     parts = ("mid", "lo", "hi", "raw") if averages(config) else ("mid", "lo", "hi")
     return {
-        "loss": ["raw", "mid", "lo", "hi"],
+        "loss": LOSS_FIELDS,
         "eval": [f"{name}.{part}" for name in evals for part in parts],
         "probe": [f"{name}.{part}" for name in probe_fields(config) for part in ("mid", "lo", "hi")] + ["evaluations"],
-    }
+    } | ({"curves": [f"seed {seed}" for seed in config.seeds]} if extra.curves else {})
+
+
+def blank(config: Config, extra: Extra = USUAL) -> dict[str, Array]:
+    """The tracks of a race of which nothing is trained yet: NaN, but heat maps."""
+    samples, fields = track_steps(config, extra), track_fields(config, extra)
+    own = lens_blank(config, extra.lens, samples) if extra.lens else {}
+    shapes = {name: (len(config.racers), len(fields[name]), len(at)) for name, at in samples.items() if name not in own}
+    return {name: np.full(shape, np.nan, dtype=np.float32) for name, shape in shapes.items()} | own
 
 
 def coarse(fields: list[str]) -> list[str]:
@@ -171,9 +203,9 @@ def describe(config: Config) -> dict[str, Any]:
                 "label": _label(chart, task) + (RAW if chart.track == "eval" and averages(config) else ""),
                 "percent": chart.percent,
                 "missing": "; ".join(chart.missing.format(name) for name in _without(config, chart.id)),
-                "levels": _levels(task, _level_of(chart.id)),
-            }
-            for chart in (*charts_for(task), *(CARRIED if config.spikes() else ()))
+                "levels": [LEVEL] if chart.id == "ratio" else _levels(task, _level_of(chart.id)),
+            } | _reference(config, chart.id, steps["probe"])
+            for chart in (*charts_for(task), *carried_charts(config))
         ],
         "levels": _levels(task, "loss"),
         "guessing": guessing(task),
@@ -181,6 +213,16 @@ def describe(config: Config) -> dict[str, Any]:
         "loss_log": True,
         "smoothing": "mean of about the last 20 steps" if task.smoothing else "",
     }  # fmt: skip
+
+
+def _reference(config: Config, chart: str, at: list[int]) -> dict[str, Any]:
+    """The closed form for the first racer's spike, from its step on: what the meter would show were all else alike."""
+    form, moment = closed(config, 0), {"carried_m": 1, "carried_v": 2}.get(chart)
+    if form is None or moment is None or not form.decays[moment - 1]:
+        return {}
+    steps = [step for step in at if step >= form.at]
+    values = form.share(moment, np.array(steps, dtype=float)).tolist()
+    return {"reference": {"label": REFERENCE, "at": steps, "values": values}}
 
 
 def _label(chart: Chart, task: Task) -> str:
@@ -226,23 +268,26 @@ class Mark:
 class Piece:
     """One slice of a race, ready to travel: track values, verdicts, texts and marks."""
 
-    tracks: dict[str, Array]  # [racers, fields, samples] float32
+    tracks: dict[str, Array]  # [racers, fields, samples] float32; of heat [maps, cells, samples] uint8
     verdicts: list[tuple[int, str, str]]  # (step, headline, detail)
     texts: list[tuple[int, Texts]]  # (step, what each racer wrote)
     marks: list[Mark]  # all so far
     test: list[str] = field(default_factory=list)  # a racer's test result, after the last step
 
 
-def piece(config: Config, records: Records) -> Piece:
-    """Turn a slice's records into what the browser draws."""
+def piece(config: Config, records: Records, extra: Extra = USUAL) -> Piece:
+    """Turn a slice's records into what the browser draws; what a lens saw comes without verdicts and texts."""
     task = config.build_task()
     stopped = by_racer(config, records.stopped)
+    tracks = {"loss": _loss(config, records, stopped, extra)}
+    if extra.lens:
+        tracks |= lens_tracks(config, extra.lens, records, loss_steps(config, extra))
+        return Piece(tracks, [], [], _marks(config, records))
+    if extra.curves:
+        smooth = by_racer(config, records.smooth)[_sampled(config, records, extra)]
+        tracks["curves"] = smooth.transpose(1, 2, 0).astype(np.float32)
     return Piece(
-        {
-            "loss": _loss(config, records, stopped),
-            "eval": _evals(config, records, stopped, task),
-            "probe": _probes(config, records, stopped),
-        },
+        tracks | {"eval": _evals(config, records, stopped, task), "probe": _probes(config, records, stopped)},
         _verdicts(config, records, task),
         list(zip(records.texts_at, records.texts, strict=True)),
         _marks(config, records),
@@ -265,10 +310,15 @@ def _stack(lines: list[Array], racers: int) -> Array:
     return stacked.astype(np.float32)
 
 
-def _loss(config: Config, records: Records, stopped: Array) -> Array:
-    stride = _stride(config)
+def _sampled(config: Config, records: Records, extra: Extra) -> Array:
+    """Which steps of the slice are samples of the loss."""
     steps = np.arange(records.first + 1, records.first + len(records.loss) + 1)
-    sampled = (config.steps - steps) % stride == 0
+    sampled: Array = (config.steps - steps) % loss_stride(config, extra) == 0
+    return sampled
+
+
+def _loss(config: Config, records: Records, stopped: Array, extra: Extra) -> Array:
+    stride, sampled = loss_stride(config, extra), _sampled(config, records, extra)
     loss = np.median(counted(by_racer(config, records.loss), stopped), axis=-1)  # [n, racers]
     loss = np.where(np.isinf(loss), np.nan, loss)
     # A sample of the raw loss is the largest of its bin, so that a spike between two samples is still seen.
@@ -301,12 +351,25 @@ def _probes(config: Config, records: Records, stopped: Array) -> Array:
     if not records.probes:
         return _stack([np.empty((len(config.racers), 0))] * (3 * len(probe_fields(config)) + 1), len(config.racers))
     lines: list[Array] = []
-    for source in probe_fields(config).values():
+    for name, source in probe_fields(config).items():
         values = by_racer(config, records.probes[source])
+        if name == "ratio":
+            lines += _lines(_ratio(config, values, stopped))
+            continue
         lines += _lines(values if np.isnan(values[0]).all() else counted(values, stopped))
     # Gradients are counted by run; a run that stopped no longer counts, the others of a racer agree.
     counts = counted(by_racer(config, records.probes["evaluations"]), stopped, -np.inf).max(axis=-1).T
     return _stack([*lines, np.where(np.isinf(counts), np.nan, counts)], len(config.racers))
+
+
+def _ratio(config: Config, values: Array, stopped: Array) -> Array:
+    """Each run's over its twin's `[k, racers, seeds]`; NaN for racers without one and once the twin has diverged."""
+    found = np.full_like(values, np.nan)
+    for racer, twin in enumerate(twins(config)):
+        if twin is not None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found[:, racer] = counted(values[:, racer], stopped[racer]) / values[:, twin]
+    return found
 
 
 def _verdicts(config: Config, records: Records, task: Task) -> list[tuple[int, str, str]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from core.config import Config, Racer
 from core.optimizers import RULES
@@ -15,10 +16,14 @@ def labels(config: Config) -> list[str]:
     """One name a racer, all different: "Adam", or "Adam (lr 0.003)" and "Adam (lr 0.1)".
 
     Racers that share a rule are told apart by as few things as will do: rate, settings, schedule, reset, in this order.
+    One whose settings change on the way is called by its last change: "Adam from 300: rate 0.01".
     """
-    told: dict[int, list[str]] = {}
+    forks = {index: change for index in range(len(config.racers)) if (change := _changes(config, index))}
+    told: dict[int, list[str]] = {index: [] for index in forks}
     for rule in {racer.rule for racer in config.racers}:
-        members = [index for index, racer in enumerate(config.racers) if racer.rule == rule]
+        members = [index for index, racer in enumerate(config.racers) if racer.rule == rule and index not in forks]
+        if not members:
+            continue
         words: dict[int, list[str]] = {index: [] for index in members}
         for tell in _aspects(config.racers[members[0]]):
             longer = {index: [*words[index], *filter(None, [tell(config.racers[index])])] for index in members}
@@ -26,7 +31,29 @@ def labels(config: Config) -> list[str]:
                 words = longer
         told |= words
     names = [RULES[racer.rule].label for racer in config.racers]
+    names = [f"{name} {forks[i]}" if i in forks else name for i, name in enumerate(names)]
     return _numbered([f"{name} ({', '.join(told[i])})" if told[i] else name for i, name in enumerate(names)])
+
+
+def _changes(config: Config, racer: int) -> str:
+    """The last change of a racer's settings on the way, in words; "" where there is none."""
+    found = [edit for edit in config.edits if edit.racer == racer and edit.what.name == "set"]
+    if not found:
+        return ""
+    at = max(edit.step for edit in found)
+    last = [(edit.what.get("setting"), edit.what.get("value")) for edit in found if edit.step == at]
+    return f"from {at:,}: {setting_words(config.racers[racer], last)}"
+
+
+def setting_words(racer: Racer, settings: Iterable[tuple[str, Any]]) -> str:
+    """Settings of its rule as one says them: "rate 0.01, β₁ 0.5"."""
+    said = []
+    for name, value in settings:
+        hyper = racer.spec.hyper(name)
+        title = "rate" if name == "lr" else hyper.title
+        text = ("on" if value else "off") if isinstance(hyper.default, bool) else number_text(value)
+        said.append(f"{title} {text}")
+    return ", ".join(said)
 
 
 def _aspects(racer: Racer) -> list[Callable[[Racer], str]]:

@@ -23,7 +23,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor, ShutdownExecutorError
 from numpy.typing import NDArray
 
@@ -35,17 +34,20 @@ from core.plugins import plugged
 from core.state import Texts
 from core.tasks import brought
 from ui import limits, worker
-from ui.charts import Mark, loss_steps, text_steps, track_fields, track_steps
+from ui.charts import Mark, blank, loss_steps, text_steps, track_fields, track_steps
+from ui.extra import USUAL, Extra
 from ui.held_out import HeldOut
 from ui.kept import Kept, Stages
 
 log = logging.getLogger(__name__)
+BUSY = "Many races are training here right now; look again in a moment."
+SLOW = "This step is still being worked out; look again in a moment."
 LOST = BrokenProcessPool, ShutdownExecutorError  # what becomes of a job whose worker is gone
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """Where a race begins that shares another's past: a state of that one. The file is kept for as long as this is."""
+    """A state of a race, at which another begins that shares its past. The file is kept for as long as this is."""
 
     config: Config
     stages: Stages
@@ -61,7 +63,8 @@ class Race:
     """One trajectory, as far as it is trained. Read it freely; only `Races` writes it, under its lock."""
 
     config: Config
-    tracks: dict[str, NDArray[np.float32]]  # [racers, fields, samples], NaN where not yet trained
+    extra: Extra  # what it records beyond the usual
+    tracks: dict[str, NDArray[Any]]  # [racers, fields, samples], NaN where not yet trained; heat as ui/lens.py says
     held: dict[str, int]  # samples there are
     held_out: HeldOut  # what its held-out losses are watched by
     step: int = 0
@@ -82,6 +85,11 @@ class Race:
     waiting: bool = False  # whether there was no room to start it
     dropped: bool = False  # whether what it was about is gone
     viewers: dict[str, float] = field(default_factory=dict)  # who looked at it, and when last
+
+    @property
+    def key(self) -> str:
+        """The name it is known by, here and in the browser."""
+        return self.extra.key(self.config)
 
     @property
     def complete(self) -> bool:
@@ -105,7 +113,7 @@ def _shared(known: Race, race: Race, step: int) -> list[int] | None:
 
     So it is, too, where a racer had stopped on a seed by then: a fork of what has ended is trained from the start.
     """
-    if track_fields(known.config) != track_fields(race.config):
+    if track_fields(known.config, known.extra) != track_fields(race.config, race.extra):
         return None
     try:
         own = sources(known.config, race.config, step)
@@ -115,14 +123,11 @@ def _shared(known: Race, race: Race, step: int) -> list[int] | None:
     return None if stopped & set(own) else own
 
 
-def _fresh(config: Config) -> Race:
+def _fresh(config: Config, extra: Extra) -> Race:
     """A race of which nothing is trained yet."""
-    samples, fields = track_steps(config), track_fields(config)
-    tracks = {
-        name: np.full((len(config.racers), len(fields[name]), len(steps)), np.nan, dtype=np.float32)
-        for name, steps in samples.items()
-    }
-    return Race(config, tracks, dict.fromkeys(tracks, 0), HeldOut.of(config), texts_due=len(text_steps(config)))
+    tracks = blank(config, extra)
+    due = 0 if extra.lens else len(text_steps(config))
+    return Race(config, extra, tracks, dict.fromkeys(tracks, 0), HeldOut.of(config), texts_due=due)
 
 
 class Races:
@@ -138,6 +143,7 @@ class Races:
         self._pool: ProcessPoolExecutor | None = None
         self._changed = threading.Condition(threading.RLock())
         self._prices: Cache[float] = Cache(limits.PRICES, lambda _: 1)  # seconds a step, by config
+        self._looks: Cache[Future[Any]] = Cache(limits.LOOKS, lambda _: 1)  # steps under the microscope
         self._jobs: list[Future[Any]] = []  # submitted and not known to be done, oldest first
         self._oldest: tuple[Future[Any] | None, float] = None, 0.0  # the first of them, and since when it is
 
@@ -148,20 +154,23 @@ class Races:
         for future in futures:
             future.result()
 
-    def open(self, config: Config, viewer: str = "", forks: bool = False) -> Race:
+    def open(self, config: Config, viewer: str = "", forks: bool = False, extra: Extra = USUAL) -> Race:
         """The race of this config, from the cache where it is known; `viewer` looks at it from now on.
 
         Of one that `forks`, some states on the way are kept; a new one begins at the latest of these that a known race
-        of the same past has, and has that past at once. What was told of the past is what was told of that race.
+        of the same past has, and has that past at once. What was told of the past is what was told of that race. One
+        that is seen through a lens is always trained from the start: what a lens shows has another past with each fork,
+        since its samples lie around the edits.
         """
-        key = config.key()
+        key = extra.key(config)
         with self._changed:
             known = key in self._races and not self._races[key].problem
-        fresh = None if known else _fresh(config)  # asks the task, which may take a second to make
+        fresh = None if known else _fresh(config, extra)  # asks the task, which may take a second to make
         with self._changed:
             if key not in self._races or self._races[key].problem:
-                self._races[key] = fresh or _fresh(config)  # one that was known may have been dropped in the meantime
-                if forks:
+                # One that was known may have been dropped in the meantime.
+                self._races[key] = fresh or _fresh(config, extra)
+                if forks and not extra.lens:
                     self._fork(self._races[key])
             if forks and self._races[key].stages is None:
                 self._races[key].stages = Stages(self._folder)
@@ -185,7 +194,7 @@ class Races:
                 return
             race.state = state = race.state or Kept(self._folder)
             begun, trunk = (race.trunk.file, race.trunk.config) if race.trunk else (state.now, None)
-            train = partial(worker.train, trunk=trunk, stages=self._due(race))
+            train = partial(worker.train, trunk=trunk, stages=self._due(race), extra=race.extra)
             race.pending = self._submit(train, race.config, begun, state.next, self._slice(race))
             race.pending.add_done_callback(partial(self._trained, race))
 
@@ -194,10 +203,10 @@ class Races:
         with self._changed:
             self._changed.wait_for(lambda: race.held["loss"] > have or race.complete or race.problem, seconds)
 
-    def leave(self, config: Config, viewer: str = "") -> None:
+    def leave(self, config: Config, viewer: str = "", extra: Extra = USUAL) -> None:
         """This viewer looks elsewhere: what was asked for and has not begun is taken back if no other looks on."""
         with self._changed:
-            race = self._races.get(config.key())
+            race = self._races.get(extra.key(config))
             if race is None:
                 return
             race.viewers.pop(viewer, None)
@@ -248,11 +257,82 @@ class Races:
         except Exception:  # too slow just now, or no such race any more: a price is no more than told
             return None
 
+    def look(self, config: Config, step: int, racer: int, coordinate: int) -> worker.Look:
+        """One step (1, 2, …) of a racer under the microscope, on the race's first seed; kept for whoever asks again.
+
+        Raises:
+            ValueError: there is no such step, racer or weight, or no answer in time; one readable sentence.
+        """
+        found: worker.Look = self._seen(worker.look, config, step, racer, coordinate)
+        return found
+
+    def largest(self, config: Config, step: int, racer: int, layer: str) -> int:
+        """The column of the largest gradient in a layer in this step (1, 2, …), as for `look`.
+
+        Raises:
+            ValueError: there is no such step, racer or layer, or no answer in time; one readable sentence.
+        """
+        names = [name for name, _ in config.build_task().layout.shapes]
+        if layer not in names:
+            raise ValueError(f"There is no layer {layer[:40]!r}; the network has {', '.join(names)}.")
+        found: int = self._seen(worker.largest, config, step, racer, layer)
+        return found
+
+    def _seen(self, see: Callable[..., Any], config: Config, step: int, racer: int, what: int | str) -> Any:
+        """What a worker sees in a step: trained from the nearest state that is kept, or from the start."""
+        for name, value, first, last in (("step", step, 1, config.steps), ("racer", racer, 0, len(config.racers) - 1)):
+            if not first <= value <= last:
+                raise ValueError(f"There is no {name} {value:,}: they are counted from {first} to {last:,}.")
+
+        def ask() -> Future[Any]:
+            with self._changed:
+                self._end_stuck()
+                if self._busy():
+                    raise ValueError(BUSY)
+                trunk = self._nearest(config, step)
+                if trunk:
+                    future = self._submit(see, config, trunk.file, racer, step, what)
+                else:
+                    own = tuple(replace(edit, racer=0) for edit in config.edits if edit.racer == racer)
+                    alone = replace(config, racers=(config.racers[racer],), seeds=config.seeds[:1], edits=own)
+                    future = self._submit(see, alone, None, 0, step, what)
+            kept = [trunk]  # and with it the file, until it was read
+            future.add_done_callback(lambda _: kept.clear())
+            return future
+
+        key = (see.__name__, config.key(), step, racer, what)
+        try:
+            return self._looks.get(key, ask).result(limits.LOOK_SECONDS)
+        except TimeoutError:
+            raise ValueError(SLOW) from None
+        except Exception as error:
+            self._looks.keep(lambda known: known != key)
+            if isinstance(error, ValueError):
+                raise
+            log.error("a step could not be looked at: %s", config, exc_info=error)
+            raise ValueError("This step could not be looked at, which is our fault. Try another one.") from None
+
+    def _nearest(self, config: Config, step: int) -> Trunk | None:
+        """The latest state before a step that a known race of this config has, if it is at least half way there: from
+        an earlier one all runs of the race take longer than one run from the start.
+        """
+        found = [
+            Trunk(config, race.stages, at)
+            for race in self._races.values()
+            if race.config == config and race.stages and not race.problem
+            for at in race.stages.sizes
+            if step / 2 <= at < step
+        ]
+        return max(found, key=lambda trunk: trunk.step, default=None)
+
     def pace(self, config: Config) -> float | None:
         """Seconds that a step of this race has taken so far; None while it has none."""
         with self._changed:
-            race = self._races.get(config.key())
-            return race.spent / race.step if race and race.step else None
+            same = (
+                race for race in self._races.values() if race.config == config and race.step and not race.extra.lens
+            )
+            race = next(same, None)
+            return race.spent / race.step if race else None
 
     def close(self) -> None:
         """End the workers, and leave no state behind: a server that is told to end may run no finalizer."""
@@ -332,13 +412,9 @@ class Races:
                 race.held[name] = first + count
             race.texts += piece.texts
             race.test = piece.test
-        marks, told = race.held_out.told(race.tracks["eval"][:, :, : race.held["eval"]])
-        verdicts = [verdict for piece in done.pieces for verdict in piece.verdicts]
-        race.verdicts += [
-            (step, headline, " ".join(filter(None, (detail, more))))
-            for (step, headline, detail), more in zip(verdicts, told[len(race.verdicts) :], strict=True)
-        ]
-        race.marks = done.pieces[-1].marks + marks
+        race.marks = done.pieces[-1].marks
+        if "eval" in race.tracks:
+            self._tell(race, [verdict for piece in done.pieces for verdict in piece.verdicts])
         race.spent += done.seconds
         race.step, race.failures, race.trunk = done.step, 0, None
         if race.stages:
@@ -347,6 +423,15 @@ class Races:
             race.state = None
         elif race.state:
             race.state.turn(done.size)
+
+    def _tell(self, race: Race, verdicts: list[tuple[int, str, str]]) -> None:
+        """Add what a slice had to say, and what is seen of a held-out loss in all that is trained."""
+        marks, told = race.held_out.told(race.tracks["eval"][:, :, : race.held["eval"]])
+        race.verdicts += [
+            (step, headline, " ".join(filter(None, (detail, more))))
+            for (step, headline, detail), more in zip(verdicts, told[len(race.verdicts) :], strict=True)
+        ]
+        race.marks += marks
 
     def _timed(self, race: Race, future: Future[Any]) -> None:
         with self._changed:
@@ -374,7 +459,7 @@ class Races:
             return
         step, known, stages, own = max(found, key=lambda each: each[0])
         race.trunk, race.step = Trunk(known.config, stages, step), step
-        for name, steps in track_steps(race.config).items():
+        for name, steps in track_steps(race.config, race.extra).items():
             count = race.held[name] = sum(at <= step for at in steps)
             race.tracks[name][:, :, :count] = known.tracks[name][own, :, :count]
         race.texts = [(at, tuple(texts[racer] for racer in own)) for at, texts in known.texts if at <= step]
@@ -392,7 +477,7 @@ class Races:
         if race.stages is None or race.state is None or not race.state.one:
             return {}
         count = min(limits.STAGES, limits.STAGE_BYTES // race.state.one)
-        stops = loss_steps(race.config)
+        stops = loss_steps(race.config, race.extra)
         due = {stops[len(stops) * index // count] for index in range(1, count)}
         return {step: race.stages.file(step) for step in due if step > race.step}
 

@@ -3,8 +3,9 @@
     ?v=1&task=digits&steps=1000&batch=32&seeds=8&r0=sgd&r0.lr=0.3&r2=adam&r2.lr=0.003&r2.schedule=step&chart=m
 
 `r0` … `r7` are the racers by colour; `rN.setting` is written where it differs from the default. Adam within SAM, the
-rule "adam+sam", is written "adam~sam", since a "+" in an address is a space. What comes by an address is untrusted:
-`read` never raises, keeps within the page's limits and says what it changed.
+rule "adam+sam", is written "adam~sam", since a "+" in an address is a space. A fork, whose settings change on the way,
+is written as ui/from_here.py says: `r3.from=0.300` and what it changes. What comes by an address is untrusted: `read`
+never raises, keeps within the page's limits and says what it changed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from core.spec import Hyper, complete
 from core.tasks import TASKS, Task, brought, build
 from ui import limits
 from ui.charts import CHARTS, charts_for
+from ui.from_here import Fork, Forks, fitting, grown, in_order, why_fixed
 from ui.numbers import number_text
 from ui.settings import newcomer
 
@@ -51,11 +53,14 @@ class View:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A race with its racers' colours (`slots[i]`, 0 to 7, ascending) and its view."""
+    """A race with its racers' colours (`slots[i]`, 0 to 7, ascending) and its view; `forks` are those of its racers
+    that are forks of others, by colour.
+    """
 
     config: Config
     slots: tuple[int, ...]
     view: View
+    forks: tuple[tuple[int, Fork], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.slots) != len(self.config.racers) or sorted(set(self.slots)) != list(self.slots):
@@ -69,30 +74,72 @@ class Scenario:
                 "take a smaller network or batch, fewer racers or fewer seeds."
             )
 
-    def with_config(self, config: Config) -> Scenario:
-        """Another race with the same racers' colours; the view follows the task."""
-        charts = [chart.id for chart in charts_for(config.build_task())]
-        same = config.task == self.config.task and self.view.chart in charts
+    @property
+    def trunk(self) -> Config:
+        """The race without its forks."""
+        if not self.forks:
+            return self.config
+        racers = tuple(racer for slot, racer in self._racers().items() if slot not in dict(self.forks))
+        return replace(self.config, racers=racers, edits=())
+
+    def with_config(self, trunk: Config) -> Scenario:
+        """Another race with the same racers' colours and their forks, where they fit; the view follows the task."""
+        charts = [chart.id for chart in charts_for(trunk.build_task())]
+        same = trunk.task == self.config.task and self.view.chart in charts
         view = self.view if same else replace(self.view, chart=charts[0])
-        slots = self.slots if len(self.slots) == len(config.racers) else tuple(range(len(config.racers)))
-        return Scenario(config, slots, view)
+        own = tuple(slot for slot in self.slots if slot not in dict(self.forks))
+        slots, forks = (own, dict(self.forks)) if len(own) == len(trunk.racers) else (range(len(trunk.racers)), {})
+        return _forked(trunk, dict(zip(slots, trunk.racers, strict=True)), forks, view)
 
     def with_racer(self, slot: int, contender: Racer) -> Scenario:
         """The racer of that colour replaced, or added."""
-        racers = dict(zip(self.slots, self.config.racers, strict=True)) | {slot: contender}
-        return self._of(racers)
+        return self._of(self._racers() | {slot: contender}, dict(self.forks))
+
+    def with_fork(self, slot: int, fork: Fork) -> Scenario:
+        """The fork of that colour replaced, or added."""
+        return self._of(self._racers(), dict(self.forks) | {slot: fork})
+
+    def changed(self, slot: int, at: int, name: str, value: Any) -> Scenario:
+        """A setting of that colour's racer changed from a step on: in its fork that leaves there, or in a new one."""
+        forks = dict(self.forks)
+        place = next((each for each, fork in forks.items() if (fork.parent, fork.at) == (slot, at)), self.free_slot())
+        if place is None:
+            raise ValueError(
+                f"A race has at most {limits.RACERS} racers, and a change from here on makes one more. Take one out."
+            )
+        return self.with_fork(place, forks.get(place, Fork(slot, at, ())).but(name, value))
+
+    def acting(self, slot: int, at: int) -> Racer:
+        """What the sliders of that colour's racer show that act from this step on: its fork there, or itself."""
+        there = (each for each, fork in self.forks if (fork.parent, fork.at) == (slot, at))
+        return self.at_last(next(there, slot))
 
     def without(self, slot: int) -> Scenario:
-        """The racer of that colour taken out; the others keep their colours."""
-        return self._of({s: r for s, r in zip(self.slots, self.config.racers, strict=True) if s != slot})
+        """The racer of that colour taken out, with its forks; the others keep their colours."""
+        racers = {each: racer for each, racer in self._racers().items() if each != slot}
+        return self._of(racers, {each: fork for each, fork in self.forks if each != slot})
+
+    def at_last(self, slot: int) -> Racer:
+        """The racer of that colour with the settings that it has at the end, where those of a fork have changed."""
+        racer, fork = self._racers()[slot], dict(self.forks).get(slot)
+        return self.at_last(fork.parent).but(**dict(fork.settings)) if fork else racer
 
     def free_slot(self) -> int | None:
         """The first colour that nobody has."""
         return next((slot for slot in range(limits.RACERS) if slot not in self.slots), None)
 
-    def _of(self, racers: Mapping[int, Racer]) -> Scenario:
-        slots = tuple(sorted(racers))
-        return Scenario(replace(self.config, racers=tuple(racers[slot] for slot in slots)), slots, self.view)
+    def _racers(self) -> dict[int, Racer]:
+        return dict(zip(self.slots, self.config.racers, strict=True))
+
+    def _of(self, racers: Mapping[int, Racer], forks: Forks) -> Scenario:
+        own = {slot: racers[slot] for slot in sorted(racers) if slot not in dict(self.forks)}
+        return _forked(replace(self.trunk, racers=tuple(own.values())), own, forks, self.view)
+
+
+def _forked(trunk: Config, racers: Mapping[int, Racer], forks: Forks, view: View) -> Scenario:
+    """A race of these racers by colour, and those of their forks that they can have."""
+    config, slots, kept = grown(trunk, tuple(racers), fitting(racers, forks, trunk))
+    return Scenario(config, slots, view, kept)
 
 
 def scenario(config: Config) -> Scenario:
@@ -141,7 +188,12 @@ def write(shown: Scenario) -> dict[str, str]:
     found |= {"steps": str(config.steps), "batch": str(config.batch), "seeds": str(len(config.seeds))}
     if config.seeds[0]:
         found["seed"] = str(config.seeds[0])
+    forks = dict(shown.forks)
     for slot, contender in zip(shown.slots, config.racers, strict=True):
+        if slot in forks:
+            found[f"r{slot}.from"] = f"{forks[slot].parent}.{forks[slot].at}"
+            found |= {f"r{slot}.{name}": _text(value) for name, value in forks[slot].settings}
+            continue
         found[f"r{slot}"] = contender.rule.replace("+", "~")
         for hyper in contender.spec.hypers:
             if hyper.name == "lr" or contender.get(hyper.name) != hyper.default:
@@ -204,7 +256,7 @@ class Reader:
             self.name("x", AXES, "steps", "axis"),
             self.name("speed", SPEEDS, SPEED, "speed"),
         )
-        return Scenario(config, tuple(racers), view)
+        return _forked(config, racers, self.forks(racers, config), view)
 
     def task(self) -> str:
         name = self.params.get("task", "digits")
@@ -215,7 +267,8 @@ class Reader:
         return name
 
     def racers(self) -> dict[int, Racer]:
-        slots = sorted({int(name[1:]) for name in self.params if name[:1] == "r" and _is_small(name[1:])})
+        named = {int(name[1:]) for name in self.params if name[:1] == "r" and _is_small(name[1:])}
+        slots = sorted(slot for slot in named if f"r{slot}.from" not in self.params)
         if len(slots) > limits.RACERS or any(slot >= limits.RACERS for slot in slots):
             self.notes.append(f"A race has at most {limits.RACERS} racers; the others of this link were left out.")
         return {slot: self.racer(f"r{slot}", slot + 1) for slot in slots if slot < limits.RACERS}
@@ -229,6 +282,31 @@ class Reader:
         what = self.name(f"{at}.reset", RESETS, "nothing", "reset")
         every = int(self.number(f"{at}.reset_every", EVERY, owner)) if f"{at}.reset_every" in self.params else 0
         return racer(rule, schedule=(schedule, shape), reset=Reset(what, every if what != "nothing" else 0), **settings)
+
+    def forks(self, racers: Mapping[int, Racer], config: Config) -> Forks:
+        """The forks of these racers, by colour."""
+        asked = {slot: self.params[f"r{slot}.from"] for slot in range(limits.RACERS) if f"r{slot}.from" in self.params}
+        origins = {slot: _origin(text) for slot, text in asked.items()}
+        rules, layout = {slot: racer.spec for slot, racer in racers.items()}, config.build_task().layout
+        found: dict[int, Fork] = {}
+        for slot, fork in in_order(racers, {slot: fork for slot, fork in origins.items() if fork}):
+            rule = rules[slot] = rules[fork.parent]
+            owner, last = f"racer {slot + 1} ({rule.label})", config.steps - 1
+            settings = [
+                (hyper.name, self.number(f"r{slot}.{hyper.name}", hyper, owner))
+                for hyper in rule.hypers
+                if f"r{slot}.{hyper.name}" in self.params and not why_fixed(rule, hyper.name, layout)
+            ]
+            if fork.at > last:
+                self.notes.append(f"The start of {owner} is step {fork.at}, beyond the last one; {last} is used.")
+            found[slot] = Fork(fork.parent, min(fork.at, last), tuple(sorted(settings)))
+        kept = fitting(racers, found, config)
+        for slot in sorted(asked.keys() - kept.keys()):
+            self.notes.append(
+                f"Racer {slot + 1} was left out, since {quoted(asked[slot])} is no racer and step for it to leave, "
+                "or nothing changes there."
+            )
+        return kept
 
     def rule(self, at: str) -> str:
         """A rule's name; wrappers that cannot stand around it are left out."""
@@ -273,6 +351,13 @@ class Reader:
             why = "no whole number" if within else f"but goes from {hyper.low:g} to {hyper.high:g} here"
             self.notes.append(f"{hyper.title} of {owner} is {quoted(text)}, {why}; {taken:g} is used.")
         return taken
+
+
+def _origin(text: str) -> Fork | None:
+    """The racer and the step of "0.300", where these are two numbers."""
+    parent, _, at = text.partition(".")
+    numbers = all(part.isascii() and part.isdigit() and len(part) < 8 for part in (parent, at))
+    return Fork(int(parent), int(at), ()) if numbers else None
 
 
 def _is_small(text: str) -> bool:

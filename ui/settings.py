@@ -11,7 +11,9 @@ SAME, DEFAULTS, TUNED = "same rate", "library defaults", "each tuned"
 
 
 def setting_of(config: Config) -> str | None:
-    """Which of the three a race answers; None for a race of one's own making."""
+    """Which of the three a race answers; None for a race of one's own making, as one with changes on the way is."""
+    if config.edits:
+        return None
     for name, make in ((TUNED, each_tuned), (DEFAULTS, library_defaults)):
         if make(config) == config:
             return name

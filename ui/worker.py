@@ -28,9 +28,11 @@ from core.state import Recording
 from core.tasks import brought
 from core.train import advance, start
 from ui.charts import Piece, loss_steps, piece
+from ui.extra import USUAL, Extra
 from ui.kept import put, take
+from ui.microscope import Row, Step, note, place, step_of, table
 
-STEPS_ALONE = Recording(evaluations=1, probes=1, texts=1)  # what a step costs, without looking at it
+STEPS_ALONE = Recording(evaluations=1, probes=1, texts=1, names=())  # what a step costs, without looking at it
 FIRST_STEPS = 4  # before a worker knows how fast this race goes
 
 
@@ -79,18 +81,18 @@ def warm_up() -> None:
 
 def train(
     config: Config, state: Path | None, after: Path, seconds: float, *,
-    trunk: Config | None = None, stages: Mapping[int, Path] | None = None,
+    trunk: Config | None = None, stages: Mapping[int, Path] | None = None, extra: Extra = USUAL,
 ) -> Slice:  # fmt: skip
     """Go on with a race for about so many seconds, and for at least one sample of its loss curve.
 
     `state` is the file to go on from, None at the beginning; `after` is where the state is put then, unless the race is
     complete. Where the state is one of a `trunk`, this race begins as a fork of it. `stages` are files for the states
-    after these steps of the loss curve, for forks to begin at.
+    after these steps of the loss curve, for forks to begin at; `extra` is what is recorded beyond the usual.
     """
     now = take(state) if state else start(config)
     if trunk is not None:
         now = graft(trunk, now, config)
-    stops, stages, staged = loss_steps(config), stages or {}, {}
+    stops, stages, staged = loss_steps(config, extra), stages or {}, {}
     pieces, began, rate, taken = [], time.perf_counter(), 0.0, 0
     while now.step < config.steps:
         left = seconds - (time.perf_counter() - began)
@@ -100,14 +102,52 @@ def train(
         stop = stops[min(bisect_left(stops, wanted), len(stops) - 1)]
         stop = min([step for step in stages if now.step < step <= stop], default=stop)
         before = now.step
-        now, records = advance(config, now, stop - before)
-        pieces.append(piece(config, records))
+        now, records = advance(config, now, stop - before, extra.recording)
+        pieces.append(piece(config, records, extra))
         if stop in stages:
             staged[stop] = put(now, stages[stop])
         taken += now.step - before
         rate = taken / (time.perf_counter() - began)
     spent = time.perf_counter() - began
     return Slice(now.step, put(now, after) if now.step < config.steps else 0, pieces, spent, staged)
+
+
+@dataclass(frozen=True)
+class Look:
+    """One step under the microscope: what `ui.microscope` has to show of one weight, whose name is `place`."""
+
+    place: str
+    rows: list[Row]
+    note: str  # what the rows do not show; "" where they show all
+
+
+def look(config: Config, state: Path | None, racer: int, step: int, coordinate: int) -> Look:
+    """A step of a run, trained up to it from this state of the race, None for its start.
+
+    Raises:
+        ValueError: there is no such weight, or the run had diverged; one readable sentence.
+    """
+    seen = _step(config, state, racer, step)
+    rows = table(seen, coordinate)
+    return Look(place(seen.layout, coordinate), rows, note(seen.rule))
+
+
+def largest(config: Config, state: Path | None, racer: int, step: int, layer: str) -> int:
+    """The column of a layer's largest gradient in a step, trained up to it as for `look`.
+
+    Raises:
+        ValueError: the run had diverged.
+    """
+    seen = _step(config, state, racer, step)
+    columns = seen.layout.columns(layer)
+    found: int = columns.start + int(seen.gradient[0, columns].abs().argmax())
+    return found
+
+
+def _step(config: Config, state: Path | None, racer: int, step: int) -> Step:
+    before = take(state) if state else start(config)
+    before, _ = advance(config, before, step - 1 - before.step, STEPS_ALONE)
+    return step_of(config, before, racer)
 
 
 def seconds_per_step(config: Config, rounds: int = 8, steps: int = 25, most: float = 1.0) -> list[float]:

@@ -11,6 +11,7 @@ from core.optimizers.base import (
     BETAS,
     CLIP,
     COUPLED,
+    MOMENTS,
     Context,
     Line,
     M,
@@ -18,7 +19,6 @@ from core.optimizers.base import (
     Rule,
     Slot,
     Update,
-    V,
     beside,
     decayed,
     ema,
@@ -125,7 +125,7 @@ RULES = (
         r"\new{m \leftarrow \beta_1 m + (1-\beta_1)\,g},\quad v \leftarrow \beta_2 v + (1-\beta_2)\,g^2,\quad "
         r"p \leftarrow p - \eta\,\frac{\new{m/(1-\beta_1^t)}}{\sqrt{v/\new{(1-\beta_2^t)}} + \epsilon}",
         "A heavy ball (m) divided by the size of recent gradients (v).", "Kingma, Ba, 1412.6980",
-        (M, V), ("beta1", "beta2"),
+        MOMENTS, ("beta1", "beta2"),
         parent="rmsprop", change="The gradient is averaged too, before the division, and both averages start unbiased.",
         tags="adaptive moments",
         listing=(listing.COUPLED, listing.MEAN, listing.SQUARE, listing.ADAM),
@@ -135,7 +135,7 @@ RULES = (
         _MEANS + r"p \leftarrow p - \eta\,\frac{m/(1-\beta_1^t)}"
         r"{\sqrt{\new{\max_{s \leq t}}\, v_{\new{s}}/(1-\beta_2^t)} + \epsilon}",
         "Adam that never forgets its largest v.", "Reddi, Kale, Kumar, 1904.09237",
-        (M, V, Slot("v_max", 2)), ("beta1", "beta2"),
+        (*MOMENTS, Slot("v_max", 2)), ("beta1", "beta2"),
         parent="adam", change="It divides by the largest v so far, so a rare large gradient is never forgotten.",
         tags="convergence, long-term memory",
         listing=(
@@ -153,7 +153,7 @@ RULES = (
         _MEANS + r"p \leftarrow p - \eta\,\frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon}"
         r" \new{{}- \eta\lambda p}",
         "Adam with weight decay beside the gradient, not inside it.", "Loshchilov, Hutter, 1711.05101",
-        (M, V), ("beta1", "beta2"),
+        MOMENTS, ("beta1", "beta2"),
         parent="adam", change="Weight decay pulls on the weights directly, and is not divided by the root of v.",
         tags="decoupled weight decay",
         listing=(listing.MEAN, listing.SQUARE, listing.ADAMW),
@@ -182,7 +182,7 @@ RULES = (
         _MEANS + r"p \leftarrow p - \eta\,\frac{\new{\mu_{t+1} m/(1-\prod_{s \leq t+1} \mu_s)"
         r" + (1-\mu_t)\,g/(1-\prod_{s \leq t} \mu_s)}}{\sqrt{v/(1-\beta_2^t)} + \epsilon}",
         "Adam with Nesterov's look ahead.", "Dozat (2016)",
-        (M, V, Slot("product", 1, reset=1.0, shape=number, shown=False, counts=True)), ("beta1", "beta2"),
+        (*MOMENTS, Slot("product", 1, reset=1.0, shape=number, shown=False, counts=True)), ("beta1", "beta2"),
         parent="adam", change="The newest gradient is counted once more, as Nesterov's momentum does.",
         tags="nesterov, accelerated gradient, look ahead",
         listing=(
@@ -208,7 +208,7 @@ RULES = (
         r"p \leftarrow p - \eta\,\new{\begin{cases} r_t\,\frac{m/(1-\beta_1^t)}{\sqrt{v/(1-\beta_2^t)} + \epsilon} "
         r"& n > 5 \\ m/(1-\beta_1^t) & n \leq 5 \end{cases}}",
         "Adam that trusts v only as far as it has seen enough gradients: a warm-up of its own.",
-        "Liu et al., 1908.03265", (M, V), ("beta1", "beta2"),
+        "Liu et al., 1908.03265", MOMENTS, ("beta1", "beta2"),
         parent="adam", change="Steps are held back while v is an average of few gradients.",
         tags="rectified, warm-up, variance",
         listing=(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
@@ -101,7 +101,8 @@ class Slot:
 
     `linear` marks a memory to which each step adds a part of its own, `s <- a s + f(g, p)` with `f(0, 0) = 0` and a
     free of both: what several steps' gradients left in it adds up (other slots may stand in f as they are). So the
-    part of one bad gradient can be carried along by itself.
+    part of one bad gradient can be carried along by itself. `kept` names the setting that a is, of a memory that is a
+    moving average, `ema(s, …, kept)`: without a gradient nothing else becomes of it.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Slot:
     shown: bool = True
     needed_for: str = ""
     linear: bool = False
+    kept: str = ""
     counts: bool = False
 
     def numbers(self, layout: Layout) -> int:
@@ -337,3 +339,4 @@ BETAS = (
     decay("beta2", "β₂", 0.999, "Memory of the squared gradient v: 0.999 forgets half of it in 693 steps."),
 )
 M, V = Slot("m", 1, linear=True), Slot("v", 2, linear=True)
+MOMENTS = (replace(M, kept="beta1"), replace(V, kept="beta2"))

@@ -11,6 +11,7 @@ from core.optimizers import listing
 from core.optimizers.base import (
     BETAS,
     CLIP,
+    MOMENTS,
     MU,
     Context,
     Line,
@@ -18,7 +19,6 @@ from core.optimizers.base import (
     Named,
     Rule,
     Update,
-    V,
     ema,
     eps,
     norm,
@@ -129,7 +129,7 @@ RULES = (
         r"\new{u} = \frac{\new{m}}{\sqrt{\new{v}} + \epsilon} + \lambda p,\quad "
         r"p \leftarrow p - \eta\,\new{\frac{\lVert p\rVert}{\lVert u\rVert + \epsilon}\,u}",
         "Adam in which every layer moves by the same share of its own size.",
-        "You et al., 1904.00962", (M, V), ("beta1", "beta2"),
+        "You et al., 1904.00962", MOMENTS, ("beta1", "beta2"),
         parent="adamw",
         change="Each matrix's step is made as long as the matrix itself, times the rate; m and v keep their bias.",
         tags="layer-wise adaptive moments, trust ratio, large batch, BERT",

@@ -14,6 +14,7 @@ from core.optimizers.base import (
     BESIDE,
     BETAS,
     CLIP,
+    MOMENTS,
     Context,
     Line,
     M,
@@ -190,7 +191,7 @@ RULES = (
         r"p \leftarrow p - \frac{\eta}{\new{\max\left(1, \mathrm{rms}\left(g/\sqrt{v/(1-\beta_2^t)}\right)\right)}}"
         r"\,(u + \lambda p)",
         "AdamW that slows a tensor down while its gradients are larger than v expects.",
-        "Wortsman et al., 2304.13013", (M, V), ("beta1", "beta2"),
+        "Wortsman et al., 2304.13013", MOMENTS, ("beta1", "beta2"),
         parent="adamw", change="Each tensor's rate is divided by how far its gradient exceeds what v expects.",
         tags="update clipping, spikes, stability",
         listing=(

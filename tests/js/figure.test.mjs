@@ -212,3 +212,46 @@ test("the figure keeps its height limits and its right margin", () => {
 test("dark is told from light by the ground", () => {
   assert.deepEqual(["#0f141b", " rgb(255, 255, 255)", "#fff", "rgba(15,20,27,1)"].map(nameFor), ["dark", "light", "light", "dark"]);
 });
+
+test("a fork is drawn and named from where it leaves its parent, with a dot there", () => {
+  const one = race();
+  const [, second] = one.store.racers;
+  Object.assign(second, { parent: 0, since: 310 });
+  const whole = draw(one, { head: 1000, detail: true });
+  assert.deepEqual(["mid", "raw"].map((part) => trace(whole, `run-0-r2-${part}`).x[0]), [310, 310]);
+  assert.equal(trace(whole, "run-0-r1-mid").x[0], 1);
+  assert.equal(Math.min(...trace(whole, "run-1-r2-mid").x), 310, "between two samples the line begins where it leaves");
+  assert.ok(Math.min(...trace(whole, "run-0-r2-band").x.filter((x) => x !== null)) === 310);
+  const { dots, box, labels } = whole.overlay;
+  assert.equal(dots.length, 2);
+  for (const dot of dots) assert.ok(Math.abs(dot.x - (box.left + 0.31 * (box.right - box.left))) < 0.5);
+  assert.ok(dots[0].y > box.panels[0].top && dots[0].y < box.panels[0].top + box.panels[0].height && dots[1].y > box.panels[1].top);
+  assert.equal(labels.filter((label) => label.name === "Adam").length, 2);
+  const before = draw(one, { head: 309 }).overlay;
+  assert.equal(before.dots.length, 0);
+  assert.ok(before.labels.every((label) => label.name !== "Adam"));
+});
+
+test("a closed form is a thin dotted line up to the play head, named and read out", () => {
+  const one = race();
+  const expected = { ...accuracy, reference: { label: "all alike", at: [100, 200, 400, 1000], values: [0.1, 0.5, null, 2] } };
+  const charts = [one.loss, expected];
+  const ranges = charts.map((chart) => fitRange(chart, [one.store]));
+  assert.ok(ranges[1][1] >= 2 && ranges[1][0] <= 0.1, "it has room");
+  const { traces, overlay } = draw(one, { charts, ranges, head: 500 });
+  const line = traces.find(({ uid }) => uid === "reference-1");
+  assert.deepEqual([line.x, line.y], [[100, 200, 400], [0.1, 0.5, NaN]]);
+  assert.equal(line.line.dash, "dot");
+  assert.ok(overlay.labels.every(({ name }) => name !== "all alike"), "there is no value at its end");
+  const named = draw(one, { charts, ranges, head: 300 }).overlay.labels.find(({ name }) => name === "all alike");
+  assert.deepEqual([named.text, named.color], ["50.0%", themeOf("light", palette).secondary]);
+  Object.assign(expected.reference, { label: "a name that is too long for the margin", values: [0.1, 0.5, 1, 2] });
+  const sides = draw(one, { charts, ranges, head: 1000 }).overlay.labels.map(({ name, anchor }) => [name, anchor]);
+  assert.deepEqual(new Set(sides.map(([, anchor]) => anchor)), new Set(["start", "end"]));
+  assert.ok(sides.every(([name, anchor]) => (anchor === "end") === (name === expected.reference.label)), "the racers' names stay outside");
+  Object.assign(expected.reference, { label: "all alike", values: [0.1, 0.5, null, 2] });
+  const read = (x, head) => reading({ store: one.store, charts, head, axis: "steps", x, reachOfMark: 0 }).references;
+  assert.deepEqual(read(250, 500), [{ name: "all alike", step: 250, values: ["–", "50.00%"] }]);
+  assert.deepEqual(read(900, 500)[0].values, ["–", "–"]);
+  assert.deepEqual(reading({ store: one.store, charts: [one.loss, accuracy], head: 500, axis: "steps", x: 5, reachOfMark: 0 }).references, []);
+});
