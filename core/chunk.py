@@ -334,7 +334,7 @@ class Chunk:
             if block.left and t >= block.spiked_from:
                 self._carry(block, old, used, loss, batch)
         self._note(t, loss)
-        if self.recording.probe_at(t + 1, config.steps):
+        if self.recording.probe_at(t + 1, config.steps, self.plan.spikes):
             self._probe(t + 1, gradient, new)
         if self.watcher:
             self.watcher.look(t + 1, used, self.p, new, self.alive if self.any_stopped else None)
@@ -368,7 +368,7 @@ class Chunk:
         """A step of a chunk whose rows have all diverged: nothing is computed, and NaN recorded."""
         nothing = self.p.new_full((len(self.p),), math.nan)
         self._note(t, nothing)
-        if self.recording.probe_at(t + 1, self.plan.config.steps):
+        if self.recording.probe_at(t + 1, self.plan.config.steps, self.plan.spikes):
             self.probes.append((t + 1, dict.fromkeys(self.recording.names, nothing)))
         if self.recording.evaluate_at(t + 1, self.plan.config.steps):
             self._evaluate(t + 1)

@@ -100,14 +100,20 @@ def sampled(config: Config) -> tuple[int, ...]:
 
 @lru_cache(maxsize=256)
 def _sampled(steps: int, edited: tuple[int, ...]) -> tuple[int, ...]:
-    found = {*range(1, steps + 1, max(1, math.ceil(steps / EVENLY))), steps}
+    return tuple(sorted({*range(1, steps + 1, max(1, math.ceil(steps / EVENLY))), steps} | dense(edited, steps)))
+
+
+@lru_cache(maxsize=256)
+def dense(edited: tuple[int, ...], steps: int) -> frozenset[int]:
+    """The steps (1, 2, …) that are looked at because something happens at `edited` ones (0, 1, …): see `sampled`."""
+    found = set()
     ends = [at for at in edited if at - 1 not in edited or at + 1 not in edited]
     for at in ends[:EVENTS]:
         gap = 0
         while at + 1 + gap <= steps:
             found.add(at + 1 + gap)
             gap = max(gap + 1, round(GROWTH * gap))
-    return tuple(sorted(found))
+    return frozenset(found)
 
 
 def layers(layout: Layout) -> tuple[tuple[str, int], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core.lens import Lens
+from core.lens import Lens, dense
 from core.probes import PROBES
 
 RUNNING, LOSS_NOT_FINITE, WEIGHTS_NOT_FINITE, OPTIMIZER_FAILED = 0, 1, 2, 3
@@ -44,9 +45,10 @@ class Recording:
         """Whether the full losses are measured after so many steps (0: before the first)."""
         return step % max(1, round(steps / self.evaluations)) == 0 or step == steps
 
-    def probe_at(self, step: int, steps: int) -> bool:
-        """Whether the norms are measured in this step (1, 2, …)."""
-        return (step - 1) % max(1, math.ceil(steps / self.probes)) == 0 or step == steps
+    def probe_at(self, step: int, steps: int, spikes: Iterable[int] = ()) -> bool:
+        """Whether the norms are measured in this step (1, 2, …): also densely from those of `spikes` (0, 1, …) on."""
+        evenly = (step - 1) % max(1, math.ceil(steps / self.probes)) == 0 or step == steps
+        return evenly or step in dense(tuple(spikes), steps)
 
     def write_at(self, step: int, steps: int) -> bool:
         """Whether a text is written after so many steps (0: before the first).

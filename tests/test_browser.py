@@ -538,6 +538,6 @@ def test_a_link_to_a_page_is_the_first_thing_a_server_is_asked(browser: Browser)
         opened.goto(f"{address}/Optimizers?rule=momentum")
         until_way(opened, "momentum")
         expect(opened.get_by_role("navigation", name="App pages").get_by_role("link")).to_have_text(
-            ["Race", "Optimizers", "Your own"]
+            ["Race", "Optimizers", "Moments", "Your own"]
         )
         opened.close()

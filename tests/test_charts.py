@@ -364,7 +364,7 @@ def test_the_ratio_is_the_step_over_that_of_the_twin_seed_by_seed() -> None:
     assert np.isnan(mid[2:]).all() and (mid[:2, :19] == 1).all() and mid[0, 19] > 50 and mid[1, 40] < 0.5
 
 
-def test_the_ratio_ends_where_a_run_or_its_twin_does() -> None:
+def test_the_ratio_is_of_seeds_whose_twin_runs() -> None:
     config = poked()
     _, records = advance(config, start(config), config.steps)
     for row, first in ((1, 30), (4, 50)):  # a seed of the racer, a seed of the twin
@@ -373,8 +373,11 @@ def test_the_ratio_ends_where_a_run_or_its_twin_does() -> None:
     mid, low, high = (
         field(config, piece(config, records).tracks, "probe", f"ratio.{part}")[0] for part in ("mid", "lo", "hi")
     )
-    assert np.isfinite(mid[:50]).all() and (high[30:50] == np.float32(HUGE)).all() and (low[:50] > 0).all()
-    assert np.isnan(mid[50:]).all()
+    assert np.isfinite(mid).all() and (high[30:50] == np.float32(HUGE)).all() and (low > 0).all()
+    assert (high[50:] < HUGE).all(), "the seed whose twin has diverged says nothing any more"
+    records.probes["step"][55:, 3:6] = np.nan  # and now every seed of the twin
+    mid = field(config, piece(config, records).tracks, "probe", "ratio.mid")[0]
+    assert np.isfinite(mid[:55]).all() and np.isnan(mid[55:]).all()
 
 
 def test_charts_of_a_spike_are_there_where_there_is_one() -> None:

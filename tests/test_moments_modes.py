@@ -131,7 +131,7 @@ def button(page: AppTest, label: str) -> Any:
 
 
 def test_a_switched_remedy_is_one_more_racer(page: AppTest) -> None:
-    widget(page, "button_group", "Beside it").set_value("remedies").run()
+    widget(page, "button_group", "Compare with").set_value("remedies").run()
     widget(page, "toggle", "Gradient clipping").set_value(True).run()
     assert not page.exception and shown_by(page).remedies == ("clip",)
     assert page.query_params["remedies"] == "clip" and len(shown_by(page).config().racers) == 3

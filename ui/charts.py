@@ -8,8 +8,10 @@ through a lens, those of ui/lens.py and its loss alone.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -133,13 +135,13 @@ def loss_steps(config: Config, extra: Extra = USUAL) -> list[int]:
 
 def track_steps(config: Config, extra: Extra = USUAL) -> dict[str, list[int]]:
     """The sampled steps of each track."""
-    steps, at = config.steps, loss_steps(config, extra)
+    steps, at, spikes = config.steps, loss_steps(config, extra), config.spikes()
     if extra.lens:
         return {"loss": at} | lens_steps(config, extra.lens, at)
     return {
         "loss": at,
         "eval": [step for step in range(steps + 1) if RECORDING.evaluate_at(step, steps)],
-        "probe": [step for step in range(1, steps + 1) if RECORDING.probe_at(step, steps)],
+        "probe": [step for step in range(1, steps + 1) if RECORDING.probe_at(step, steps, spikes)],
     } | ({"curves": at} if extra.curves else {})
 
 
@@ -149,9 +151,11 @@ def text_steps(config: Config) -> list[int]:
     return [step for step in steps if RECORDING.write_at(step, config.steps)]
 
 
-def _compact(steps: list[int]) -> dict[str, int]:
-    """Evenly spaced steps, of which the last may be out of line, in four numbers."""
+def _compact(steps: list[int]) -> dict[str, int] | list[int]:
+    """Evenly spaced steps, of which the last may be out of line, in four numbers; others as they are."""
     stride = steps[1] - steps[0] if len(steps) > 1 else 1
+    if any(after - before != stride for before, after in pairwise(steps[:-1])):
+        return steps
     return {"first": steps[0], "stride": stride, "count": len(steps), "last": steps[-1]}
 
 
@@ -296,8 +300,12 @@ def piece(config: Config, records: Records, extra: Extra = USUAL) -> Piece:
 
 
 def _lines(values: Array) -> list[Array]:
-    """`[n, racers, seeds]` -> median, low and high, `[racers, n]`; an infinite median ends the line."""
-    mid, low, high = summary(values)
+    """`[n, racers, seeds]` -> median, low and high, `[racers, n]`, as `_finite` has them."""
+    return _finite(*summary(values))
+
+
+def _finite(mid: Array, low: Array, high: Array) -> list[Array]:
+    """`[n, racers]` each -> `[racers, n]`; an infinite median ends the line."""
     return [
         np.where(np.isinf(mid), np.nan, mid).T,
         np.where(np.isinf(low), np.nan, low).T,
@@ -354,7 +362,7 @@ def _probes(config: Config, records: Records, stopped: Array) -> Array:
     for name, source in probe_fields(config).items():
         values = by_racer(config, records.probes[source])
         if name == "ratio":
-            lines += _lines(_ratio(config, values, stopped))
+            lines += _ratio(config, values, stopped)
             continue
         lines += _lines(values if np.isnan(values[0]).all() else counted(values, stopped))
     # Gradients are counted by run; a run that stopped no longer counts, the others of a racer agree.
@@ -362,14 +370,21 @@ def _probes(config: Config, records: Records, stopped: Array) -> Array:
     return _stack([*lines, np.where(np.isinf(counts), np.nan, counts)], len(config.racers))
 
 
-def _ratio(config: Config, values: Array, stopped: Array) -> Array:
-    """Each run's over its twin's `[k, racers, seeds]`; NaN for racers without one and once the twin has diverged."""
+def _ratio(config: Config, values: Array, stopped: Array) -> list[Array]:
+    """Each run's over its twin's `[k, racers, seeds]`, as median, low and high over the seeds whose twin still runs.
+
+    Two that both stand still are level; a run that has diverged beside a twin that has not counts as the worst. NaN
+    for racers without a twin, and once no seed's twin runs.
+    """
     found = np.full_like(values, np.nan)
     for racer, twin in enumerate(twins(config)):
         if twin is not None:
+            own, other = counted(values[:, racer], stopped[racer]), values[:, twin]
             with np.errstate(divide="ignore", invalid="ignore"):
-                found[:, racer] = counted(values[:, racer], stopped[racer]) / values[:, twin]
-    return found
+                found[:, racer] = np.where(np.isnan(other), np.nan, np.where(own == other, 1.0, own / other))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of a racer without numbers
+        return _finite(*(over(found, axis=-1) for over in (np.nanmedian, np.nanmin, np.nanmax)))
 
 
 def _verdicts(config: Config, records: Records, task: Task) -> list[tuple[int, str, str]]:

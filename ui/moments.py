@@ -38,23 +38,33 @@ def at(shown: Moments, race: Race, step: int) -> tuple[str, str]:
     """
     first, spec = shown.spike.first, shown.racer.spec
     if step < first:
-        return f"The bad gradient comes at step {first:,}.", "Until then both runs are the same to the last bit."
+        return f"Step {first:,} is where it goes wrong.", "Until then both runs are the same to the last bit."
     probed = np.asarray(track_steps(race.config, race.extra)["probe"])
     now = int(np.searchsorted(probed, step, side="right")) - 1
     if shown.mode == "rules" and shown.rules:
         return _compared(shown, race, step, now)
     steps = _track(race, TRUNK, "ratio")
     if not np.isfinite(steps[now]):
-        return f"At step {step:,} there is nothing left to compare.", "A run that diverged takes no more steps."
+        return f"At step {step:,} there is nothing left to compare.", "This run has diverged, or its twin has."
     head = f"Step {step:,}: its steps are {_times(steps[now])} the twin's{_left(race, now)}."
     if not spec.slots:
         return head, f"{spec.label} remembers nothing, and this is the point: after its own step the bad gradient " \
                      f"is gone from the optimizer; only the weights have moved. {_lost(race, TRUNK, step)}"  # fmt: skip
     words = [
-        _back(probed[: now + 1], steps[: now + 1], first), _lost(race, TRUNK, step), _by_difference(shown, race, now),
+        _back(probed[: now + 1], steps[: now + 1], first) if spec.memory(2, shown.layout) else "",
+        _lost(race, TRUNK, step), _by_difference(shown, race, now), _forks(shown, race, step),
         _expected(race.config, step),
     ]  # fmt: skip
     return head, " ".join(filter(None, words))
+
+
+def _forks(shown: Moments, race: Race, step: int) -> str:
+    """What each fork has come to by this step."""
+    if shown.mode != "forks":
+        return ""
+    names = shown.names()
+    made = [(racer, names[racer]) for racer, fork in enumerate(shown.forks, start=2) if fork.at < step]
+    return "".join(f"{name}: {_behind(race, racer, step)}. " for racer, name in made).strip()
 
 
 def _compared(shown: Moments, race: Race, step: int, now: int) -> tuple[str, str]:
@@ -118,7 +128,7 @@ def rows(shown: Moments, race: Race, apart: Mapping[int, float]) -> list[dict[st
             "Left at the end": ", ".join(left),
             "Steps against the twin's, lowest": _times(lowest) if np.isfinite(lowest) else "",
             **{f"Back at {name} after": _after(probed[since], ratio, level, shown.spike.first)
-               for level, name in LEVELS},
+               if spec.memory(2, layout) else "" for level, name in LEVELS},
             "In loss": _behind(race, racer, race.config.steps),
             "Weights from the twin's": number_text(float(f"{apart[racer]:.2g}")) if racer in apart else "",
             "Told by": measured_by(contender, layout),
@@ -175,7 +185,9 @@ def _expected(config: Config, step: int) -> str:
         if decay
     ]
     steps = _times(form.step(age)[0])
-    return f"Were all other gradients alike, {' and '.join(parts)} would be the bad one's, and steps {steps}."
+    return (
+        f"If all other gradients were alike: {' and '.join(parts)}, steps {steps}. A run behind has larger gradients."
+    )
 
 
 def _back(probed: Array, ratio: Array, first: int) -> str:
@@ -216,7 +228,8 @@ def _behind(race: Race, racer: int, step: int) -> str:
     if not np.isfinite(lost):
         return "lost"
     least = "at least " if more[steps >= lost].any() else ""
-    return f"{least}{abs(lost):,.0f} steps {'behind' if lost > 0 else 'ahead'}" if lost else "level"
+    steps_lost = f"{abs(lost):,.0f} step{'' if abs(lost) == 1 else 's'}"
+    return f"{least}{steps_lost} {'behind' if lost > 0 else 'ahead'}" if lost else "level"
 
 
 def _times(value: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
+from core.analysis import seeds_needed
 from ui.moments_scenario import Moments, Spike, default
 from ui.settings import newcomer
 
@@ -25,6 +26,7 @@ def _of(rule: str, spike: Spike) -> Moments:
 
 
 HARD = Spike(factor=100.0)
+REMEDIES = "clip", "beta2", "amsgrad", "stableadamw", "spam", "reset"
 
 
 @cache
@@ -44,6 +46,11 @@ def presets() -> Mapping[str, Preset]:
         ),
         "What helps?": Preset(
             "The same bad gradient again with a remedy each; the table below ranks them.",
-            replace(adam, mode="remedies", remedies=("clip", "beta2", "amsgrad", "stableadamw", "spam", "reset")),
+            replace(
+                adam,
+                mode="remedies",
+                remedies=REMEDIES,
+                trunk=replace(adam.trunk, seeds=tuple(range(seeds_needed(len(REMEDIES))))),
+            ),
         ),
     }

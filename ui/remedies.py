@@ -46,7 +46,8 @@ def _steps(each: Standing) -> str:
     if each.diverged:
         median = "" if math.isinf(each.median) else f"{each.median:,.0f}, "
         return f"{median}diverged on {each.diverged} seed{'s' if each.diverged > 1 else ''}"
-    return f"{each.median:,.0f}" + (" or more" if each.at_least else "")
+    ahead = f"{-each.median:,.0f} ahead"
+    return ahead if each.median < 0 else f"{each.median:,.0f}" + (" or more" if each.at_least else "")
 
 
 def headline(standings: Sequence[Standing], names: Sequence[str], seeds: int) -> str:
