@@ -136,7 +136,8 @@ def test_before_the_spike_there_is_nothing_to_say_of_it() -> None:
     made = trained(SMALL)
     assert moments.at(SMALL, made, 29)[0] == "Step 30 is where it goes wrong."
     head, _ = moments.at(SMALL, made, 30)  # its own step is measured, whatever the others are
-    share = float(made.tracks["probe"][TRUNK, track_fields(made.config)["probe"].index("carried_m.mid"), 29])
+    field, now = track_fields(made.config)["probe"].index("carried_m.mid"), track_steps(made.config)["probe"].index(30)
+    share = float(made.tracks["probe"][TRUNK, field, now])
     assert share > 0.9 and f"{share:.0%} of m" in head and head.startswith("Step 30: its steps are")
 
 
