@@ -33,7 +33,8 @@ STEPS = default().config.steps
 WHAT = f"Default screen (3 racers x 8 seeds x {STEPS:,} steps on the digits, both charts), Chromium at 1440x900, no GPU"
 FRESH = f"{VISITS * PRESSES} arrow presses on the first Learning rate, each a race never trained before"
 
-# What is put into the page before anything else: a WebSocket that counts, and the time of the last key.
+# What is put into the page before anything else: a WebSocket that counts, and the time of the last key
+# or click.
 PROBE = """
 (() => {
   const bench = (window.__bench = { key: 0, sent: [], got: [], frames: 0, grey: 0, watching: false });
@@ -57,10 +58,11 @@ PROBE = """
       super.send(data);
     }
   };
-  addEventListener("keydown", (event) => {
+  const asked = (event) => {
     const last = window.__descentLab.paints.at(-1);
     Object.assign(bench, { key: event.timeStamp, before: last.run, sent: [], got: [] });
-  }, true);
+  };
+  for (const how of ["keydown", "click"]) addEventListener(how, asked, true);
   // Resolves when the race that the last key asked for is painted to its end.
   bench.complete = (steps, limit) => new Promise((resolve, reject) => {
     const began = performance.now();
@@ -123,18 +125,23 @@ class Shown:
 
 
 @contextmanager
-def opened(browser: Browser, address: str, **changes: str) -> Iterator[Page]:
-    """The default screen with some of its address changed, its first race painted to the end."""
+def opened(browser: Browser, url: str, steps: int = STEPS) -> Iterator[Page]:
+    """A page, its first race painted to the end."""
     context = browser.new_context(viewport=SCREEN)  # type: ignore[arg-type]
     try:
         context.add_init_script(PROBE)
         page = context.new_page()
-        page.goto(f"{address}/?{urlencode(write(default()) | {'r0.lr': str(FIRST_RATE)} | changes)}")
-        page.evaluate("([steps, limit]) => __bench.complete(steps, limit)", [STEPS, LIMIT])
+        page.goto(url)
+        page.evaluate("([steps, limit]) => __bench.complete(steps, limit)", [steps, LIMIT])
         page.get_by_role("slider", name="Learning rate").first.focus()
         yield page
     finally:
         context.close()
+
+
+def screen(address: str, **changes: str) -> str:
+    """The address of the default screen, some of it changed."""
+    return f"{address}/?{urlencode(write(default()) | {'r0.lr': str(FIRST_RATE)} | changes)}"
 
 
 def press(page: Page, key: str) -> Shown:
@@ -163,13 +170,13 @@ def visits() -> Visits:
     frames = grey = blank = 0
     with server() as address, chromium() as browser:
         for seed in range(100, 100 + VISITS):
-            with opened(browser, address, seed=str(seed), speed="max") as page:
+            with opened(browser, screen(address, seed=str(seed), speed="max")) as page:
                 press(page, "ArrowRight")
                 fresh += [press(page, "ArrowRight") for _ in range(PRESSES)]
                 again += [press(page, "ArrowLeft") for _ in range(PRESSES)]
                 blank += blanks(page)
         for seed, speed in enumerate(("max", default().view.speed), start=200):
-            with opened(browser, address, seed=str(seed), speed=speed) as page:
+            with opened(browser, screen(address, seed=str(seed), speed=speed)) as page:
                 press(page, "ArrowRight")
                 if speed != "max":
                     played = [press(page, "ArrowRight") for _ in range(WATCHED)]

@@ -123,9 +123,10 @@ def delay(loss: Array, twin: Array) -> Delay:
 def delays(loss: Array, twin: Array, stride: int = 1) -> tuple[Array, NDArray[np.bool_]]:
     """`delay` of each seed, in steps, and where it may be more: curves `[T, seeds]`, one value every `stride` steps.
 
-    Infinite where the run has diverged and its twin has not.
+    Infinite where the run has diverged and its twin has not; NaN where the twin has, which then tells nothing.
     """
     found = [delay(own, other) for own, other in zip(loss.T, twin.T, strict=True)]
     lost = ~np.isfinite(loss[-1]) & np.isfinite(twin[-1])
     steps = np.where(lost, np.inf, [float(stride * each.steps) for each in found])
-    return steps, np.array([each.at_least for each in found]) & ~lost
+    steps = np.where(np.isfinite(twin[-1]), steps, np.nan)
+    return steps, np.array([each.at_least for each in found]) & np.isfinite(steps)

@@ -47,7 +47,7 @@ def branch(config: Config, racer: int, at: int, *edits: Edit) -> Config:
 
 
 def sources(before: Config, after: Config, step: int) -> list[int]:
-    """For each racer of `after`, the racer of `before` whose past until this step is its own.
+    """For each racer of `after`, the racer of `before` whose past until this step is its own, the same if it can be.
 
     Raises:
         ValueError: as `graft` does, but for racers that had stopped.
@@ -60,17 +60,18 @@ def sources(before: Config, after: Config, step: int) -> list[int]:
         own = _past(after, racer, step)
         if own not in pasts:
             raise ValueError(f"Racer {racer} of the fork had another past than any racer before it: {_told(own)}.")
-        found.append(pasts.index(own))
+        found.append(racer if racer < len(pasts) and pasts[racer] == own else pasts.index(own))
     return found
 
 
 def twins(config: Config) -> tuple[int | None, ...]:
     """For each racer that something bad happens to, the racer that it is compared with; None for the others.
 
-    Bad are a spike, and a rate set for the first step, which is too large a one. The twin is a racer without: the same
-    contender to which the same happens else; or else the same contender; or else the first without.
+    Bad are a spike, and a rate set for the first step alone, which is too large a one. The twin is a racer without: the
+    same contender to which the same happens else; or else the same contender; or else the first without.
     """
-    bad = [{e for e in config.edits if e.racer == racer and _bad(e)} for racer in range(len(config.racers))]
+    own = [[e for e in config.edits if e.racer == racer] for racer in range(len(config.racers))]
+    bad = [{e for e in edits if _bad(e, edits)} for edits in own]
     well = [racer for racer, edits in enumerate(bad) if not edits]
 
     def besides(racer: int) -> set[tuple[int, Choice]]:
@@ -85,8 +86,11 @@ def twins(config: Config) -> tuple[int | None, ...]:
     return tuple(twin(racer) for racer in range(len(config.racers)))
 
 
-def _bad(edit: Edit) -> bool:
-    return EDITS[edit.what.name].spikes or (edit.step == 0 and edit.what.name == "set")
+def _bad(edit: Edit, edits: Sequence[Edit]) -> bool:
+    """Whether it is a spike, or belongs to a rate that is another one in the first step alone."""
+    ends = {e.step for e in edits if e.what.name == "set" and e.what.get("setting") == "lr"}
+    first = {0, 1} <= ends and edit.step in (0, 1) and edit.what.name == "set" and edit.what.get("setting") == "lr"
+    return EDITS[edit.what.name].spikes or first
 
 
 def graft(before: Config, state: State, after: Config) -> State:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from core import carry
 from core.analysis import Answer, against, compare
 from core.config import Choice, Config, Edit, Racer, edit
+from core.edits import EDITS
 from core.optimizers import RULES
 from core.schedules.base import WARMUP
 
@@ -60,6 +61,8 @@ def _warmed(racer: Racer, steps: int) -> Racer:
 
 
 def _sooner(racer: Racer, steps: int) -> Racer:
+    if not _beta2(racer):
+        raise ValueError(f"{racer.spec.label} with β₂ = 0 forgets v at once already.")
     beta2 = max(0.0, 1 - SOONER * (1 - _beta2(racer)))
     return racer.but(beta2=round(beta2, 12))  # 0.999 becomes 0.99, not 0.990000…01
 
@@ -125,7 +128,9 @@ def remedied(trunk: Config, spike: Sequence[Edit], names: Iterable[str]) -> Conf
     racers, edits = [trunk.racers[0], trunk.racers[0]], list(trunk.edits)
     edits += [replace(each, racer=TWIN) for each in trunk.edits]
     edits += [replace(each, racer=NOTHING) for each in spike]
-    after = max((each.step for each in spike), default=-1) + 1
+    # A too large first step is two edits, of which the second only sets the rate back.
+    bad = [each.step for each in spike if EDITS[each.what.name].spikes] or [each.step for each in spike[:1]]
+    after = max(bad, default=-1) + 1
     for name in names:
         if name not in REMEDIES:
             raise ValueError(f"There is no remedy {name[:40]!r}.")
@@ -166,9 +171,12 @@ def standings(smooth: NDArray[Any], stride: int = 1) -> list[Standing]:
     """The racers of a `remedied` race but the twin, the smallest delay first, from curves as `delays` takes them.
 
     Each remedy is judged against doing nothing, which was named before anyone looked: one test for each, paired by
-    seed, Holm's correction over all of them, and the project's other conditions (`core.analysis.verdict`).
+    seed, Holm's correction over all of them, and the project's other conditions (`core.analysis.verdict`). Seeds whose
+    twin has diverged are left out; where none is left, so are all racers.
     """
-    steps, open_ended = delays(smooth, stride)
+    steps, open_ended = (each[:, np.isfinite(smooth[-1, TWIN])] for each in delays(smooth, stride))
+    if not steps.size:
+        return []
     racers = [racer for racer in range(len(steps)) if racer != TWIN]
     nothing = racers.index(NOTHING)
     pairs = {

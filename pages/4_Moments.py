@@ -498,6 +498,9 @@ def ranking(now: Stage, run: Race) -> None:
         return
     found = standings(run.tracks["curves"].transpose(2, 0, 1), loss_stride(run.config, EXTRA))
     names = shown.names()
+    if not found:
+        st.caption("The twin without the bad gradient has diverged on every seed, so there is nothing to rank by.")
+        return
     st.markdown(f"**{remedies.headline(found, names, seeds)}**")
     st.table(remedies.rows(found, names))
     st.caption(

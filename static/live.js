@@ -528,7 +528,11 @@ class Live {
     if (name === "end") this.seek(this.store.reach);
     if (name === "back") this.seek(Math.ceil(this.head) - 1);
     if (name === "forward") this.seek(Math.floor(this.head) + 1);
-    if (name === "fork") this.component.setTriggerValue("fork", { step: Math.floor(this.head) });
+    if (name === "fork") {
+      this.component.setTriggerValue("fork", { step: Math.floor(this.head) });
+      // The form opens among the settings, which may be out of sight.
+      setTimeout(() => document.querySelector(".st-key-forks")?.scrollIntoView({ block: "nearest", behavior: calm.matches ? "auto" : "smooth" }), 600);
+    }
     if (name === "look") this.component.setTriggerValue("look", { step: Math.max(Math.floor(this.head), 1), ...this.lens.meant });
   }
 

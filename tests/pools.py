@@ -36,6 +36,7 @@ class Waiting(Races):
     def _submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         future: Future[Any] = Future()
         self.queue.append((future, function, args))
+        self._jobs.append(future)
         return future
 
     def work(self) -> None:

@@ -2,15 +2,18 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from benchmarks import engine, run, spikes, tasks, twins
+from benchmarks import engine, live, moments, run, spikes, tasks, twins
 from benchmarks.measurement import Measurement
 from core import TASKS, Racer, race, racer
 from core import run as train
 from core.state import Array
+from ui.moments_scenario import TRUNK, Fork, default, read
 
 
 def test_names_begin_with_their_family() -> None:
@@ -128,3 +131,17 @@ def test_a_spike_is_measured_against_its_twin() -> None:
     adam = spikes.cost("adam", steps=120, seeds=1).value
     assert isinstance(adam, dict) and adam["1000x: smallest step"] < 0.9
     assert {f"{factor}x: steps behind" for factor in spikes.FACTORS} <= adam.keys()
+
+
+# Moments
+
+
+def test_what_the_moments_pages_figures_are_taken_on() -> None:
+    """The addresses need no correction, the run is as long as is waited for, and the forks can be made in one visit."""
+    shown, notes = read(dict(parse_qsl(urlsplit(moments.screen("", moments.spirals)).query)))
+    assert notes == [] and shown.trunk.steps == moments.LONG
+    assert len(shown.layout.shapes) == 6 and shown.seen.watched == tuple(range(8))
+    assert default().trunk.steps == live.STEPS
+    forks = tuple(Fork(TRUNK, at, what) for at, what in moments.FORKED)
+    assert len(replace(default(), forks=forks).config().racers) == 2 + len(forks)
+    assert moments.EVERYTHING.lens and moments.EVERYTHING.lens.pictured == default().lens().pictured

@@ -384,7 +384,7 @@ def test_charts_of_a_spike_are_there_where_there_is_one() -> None:
     def offered(config: Config) -> list[str]:
         return [chart["id"] for chart in describe(config)["charts"] if chart["id"] in {each.id for each in CARRIED}]
 
-    first = [edit(0, 0, "set", setting="lr", value=0.1)]
+    first = [edit(step, 0, "set", setting="lr", value=rate) for step, rate in ((0, 0.1), (1, 0.001))]
     plain = race("digits", [racer("adam")] * 2, steps=60)
     assert offered(poked()) == ["ratio", "carried_m", "carried_v"]
     assert offered(replace(plain, edits=tuple(first))) == ["ratio"], "a too large first step"
@@ -409,6 +409,8 @@ def test_the_closed_form_lies_over_the_meter() -> None:
     "config",
     [
         poked(("amsgrad", "amsgrad")), poked(("nadam", "nadam")), poked(clip=1.0), poked(("sgd", "sgd")),
+        poked(eps=0.1), poked(weight_decay=0.1), poked(("rmsprop",), centered=True),
+        poked(("momentum",), dampening=0.9),
         poked(reset=Reset("m", 20)), poked(schedules={"beta1": ("cosine", {})}), poked(("momentum",), momentum=0.0),
         replace(poked(), edits=(*poked().edits, edit(30, 0, "reset", what="v"))),
         replace(poked(), edits=(edit(19, 0, "scale_gradient", factor=9.0, layer="W1"),)),
@@ -424,5 +426,7 @@ def test_where_the_closed_form_does_not_hold_none_is_drawn(config: Config) -> No
 def test_the_closed_form_of_a_rule_without_m_is_drawn_over_v_alone() -> None:
     told = {chart["id"]: "reference" in chart for chart in describe(poked(("rmsprop", "rmsprop")))["charts"]}
     assert (told["carried_m"], told["carried_v"]) == (False, True)
+    decoupled = closed(poked(("adamw", "adamw"), weight_decay=0.1), 0)
+    assert decoupled and not decoupled.steps, "what decays beside the step is part of it"
     found = closed(poked(("momentum", "momentum")), 0)
     assert found and found.step(np.array([20.0]))[0] == pytest.approx(1 + 99 * 0.1 / (1 - 0.9**20))

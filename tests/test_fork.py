@@ -215,3 +215,13 @@ def test_a_fork_after_the_spike_has_its_trunks_twin_and_one_before_it_needs_none
     config = race("quadratic", [racer("adam"), racer("adam")], steps=20, edits=spiked(0))
     late, early = branch(config, 0, 5, edit(5, 0, "reset", what="v")), branch(config, 0, 1)
     assert twins(late) == (1, None, 1) and twins(early) == (1, None, None)
+
+
+def test_another_setting_from_the_start_is_no_spike() -> None:
+    """A fork at the first guess is a racer of its own; only a rate that is another one for one step is too large."""
+    config = race("quadratic", [racer("adam")], steps=20)
+    rate = config.racers[0].get("lr")
+    for setting, value in (("beta1", 0.5), ("lr", 10 * rate)):
+        assert twins(branch(config, 0, 0, edit(0, 0, "set", setting=setting, value=value))) == (None, None)
+    hot = (edit(0, 0, "set", setting="lr", value=10 * rate), edit(1, 0, "set", setting="lr", value=rate))
+    assert twins(branch(config, 0, 0, *hot)) == (None, 0)

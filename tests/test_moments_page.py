@@ -74,6 +74,7 @@ def test_an_address_brings_back_what_is_shown(shown: Moments) -> None:
         ({"layer": "nowhere"}, "There is no layer"),
         ({"f0": "0.1000.v"}, "after the last step nothing is left"),
         ({"f0": "1.10.v"}, "There is no racer"),
+        ({"f0": "0001.10.v"}, "There is no racer"),
         ({"f0": "2.10.v"}, "There is no racer"),
         ({"f0": "0.10.magic"}, "There is no kind of fork"),
         ({"f0": "0..v"}, "is no step"),
@@ -117,6 +118,18 @@ def test_each_kind_of_fork_is_its_trunk_until_then(what: str) -> None:
     loss = run(replace(SMALL, forks=(Fork(TRUNK, 60, what),)).config()).loss
     assert np.array_equal(loss[:60, 2], loss[:60, TRUNK])
     assert np.array_equal(loss[:, 2], loss[:, TRUNK]) == (what == "keep")
+
+
+@pytest.mark.parametrize("what", ["keep", "m"])
+def test_a_fork_after_a_too_large_first_step_has_the_good_rate_again(what: str) -> None:
+    shown = replace(SMALL, spike=Spike(cause="first"), forks=(Fork(TRUNK, 1, what),))
+    assert shown.config().values(2, "lr", 0, 4).tolist() == pytest.approx([1.0, 0.01, 0.01, 0.01])
+
+
+def test_a_tenth_of_the_rate_is_that_of_the_fork_it_leaves() -> None:
+    shown = replace(SMALL, forks=(Fork(TRUNK, 60, "rate"), Fork(2, 90, "rate")))
+    assert shown.config().values(2, "lr", 59, 2).tolist() == pytest.approx([0.01, 0.001])
+    assert shown.config().values(3, "lr", 89, 2).tolist() == pytest.approx([0.001, 0.0001])
 
 
 def test_the_words_say_what_the_race_has() -> None:

@@ -19,7 +19,7 @@ from loky.process_executor import BrokenProcessPool
 from core import Config, Edit, advance, edit, race, racer, start
 from core.fork import branch
 from core.lens import Lens
-from tests.pools import InlineRaces, Waiting
+from tests.pools import InlineRaces, Waiting, settle
 from ui import limits, worker
 from ui.charts import track_steps
 from ui.extra import Extra
@@ -684,6 +684,33 @@ def test_what_cannot_be_looked_at_is_said_in_a_sentence(step: int, racer: int, c
     assert str(found.value).endswith(".") and "\n" not in str(found.value)
 
 
+def test_looks_count_as_jobs_and_end_before_they_would_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TRAINING", 2)
+    pool = Waiting()
+    for step in (5, 6):
+        pool._submit(worker.look, poked(), None, 0, step, 7)
+    waiting = pool.open(small())
+    pool.ask(waiting)
+    assert waiting.waiting and waiting.pending is None
+    with pytest.raises(ValueError, match="Many races are training"):
+        pool.look(poked(), 8, 0, 7)
+    monkeypatch.setattr(limits, "LOOK_MOST", 0.0)
+    with pytest.raises(ValueError, match=r"more than 0 seconds to come to step 45; look at an earlier one\.$"):
+        worker.look(poked(), None, 0, 45, 7)
+
+
+def test_a_fork_from_before_the_spike_is_compared_with_nobody_from_a_kept_state_too() -> None:
+    pool = InlineRaces()
+    trunk = race(
+        "digits", [racer("adam")] * 2, steps=300, seeds=2, edits=[edit(200, 0, "scale_gradient", factor=100.0)]
+    )
+    pulled(pool, trunk)
+    config = branch(trunk, 0, 100, edit(100, 2, "reset", what="m"))
+    assert pool.open(config, forks=True).step > 50
+    for name, values in pulled(pool, config).tracks.items():
+        np.testing.assert_array_equal(values, undisturbed(config).tracks[name], err_msg=name)
+
+
 def test_of_a_run_that_diverged_there_is_no_step_to_look_at() -> None:
     lost = race("quadratic", [racer("sgd", lr=900.0)], steps=400)
     with pytest.raises(ValueError, match=r"diverged at step \d+ and takes no more steps"):
@@ -700,18 +727,27 @@ def test_a_look_that_takes_long_or_fails_is_a_sentence_and_can_be_asked_for_agai
     for _ in range(2):
         with pytest.raises(ValueError, match=r"still being worked out; look again in a moment\.$"):
             pool.look(poked(), 5, 0, 7)
-    assert len(pool.queue) == 1, "it is not asked for twice"
-    pool.work()
-    found = pool.look(poked(), 5, 0, 7)
-    assert found.rows and not pool.queue
-    with pytest.raises(ValueError, match="still being worked out"):
-        pool.look(poked(), 6, 0, 7)
-    pool.queue.pop()[0].set_exception(BrokenProcessPool("gone"))
+    assert [job.cancelled() for job, _, _ in pool.queue] == [True, True], "nobody waits for it, and it had not begun"
+    pool.queue.clear()
+    begun = Waiting()
+    begun._submit = lambda *given: begun_job  # type: ignore[method-assign]
+    begun_job: Future[Any] = Future()
+    begun_job.set_running_or_notify_cancel()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="still being worked out"):
+            begun.look(poked(), 5, 0, 7)
+    settle(begun_job, worker.look, (poked(), None, 0, 5, 7))
+    assert begun.look(poked(), 5, 0, 7).rows, "what had begun is there for whoever asks again"
+    lost = Waiting()
+    broken: Future[Any] = Future()
+    broken.set_exception(BrokenProcessPool("gone"))
+    lost._submit = lambda *given: broken  # type: ignore[method-assign]
     with pytest.raises(ValueError, match=r"our fault\. Try another one\.$"):
-        pool.look(poked(), 6, 0, 7)
+        lost.look(poked(), 6, 0, 7)
+    del lost._submit
     with pytest.raises(ValueError, match="still being worked out"):
-        pool.look(poked(), 6, 0, 7)
-    assert len(pool.queue) == 1, "what was lost is done again"
+        lost.look(poked(), 6, 0, 7)
+    assert len(lost.queue) == 1, "what was lost is done again"
     monkeypatch.setattr(limits, "TRAINING", 0)
     with pytest.raises(ValueError, match=r"Many races are training .* look again in a moment\.$"):
         pool.look(poked(), 7, 0, 7)

@@ -57,6 +57,7 @@ def test_another_rule_keeps_the_settings_that_both_have() -> None:
     [
         (trunk("sgd"), SPIKE, "reset", "SGD remembers nothing, so there is nothing to reset."),
         (trunk("sgd"), SPIKE, "beta2", "SGD has no beta2."),
+        (trunk(beta2=0.0), SPIKE, "beta2", "Adam with β₂ = 0 forgets v at once already."),
         (trunk("momentum"), SPIKE, "radam", "RAdam takes the place of Adam, and this is Momentum."),
         (trunk("spam"), SPIKE, "spam", "This is SPAM already."),
         (trunk(clip=0.5), SPIKE, "clip", "Adam clips its gradient already."),
@@ -102,6 +103,21 @@ def test_the_ranking_is_by_delay_and_claims_what_the_seeds_allow() -> None:
     names = ["nothing", "twin", "B", "C"]
     assert headline(few, names, 3).endswith("that takes at least 6 seeds for 1 of them.")
     assert headline(many, names, 8) == "Behind by fewer steps than doing nothing: B. Behind by more: C."
+
+
+def test_a_seed_whose_twin_has_diverged_says_nothing() -> None:
+    lost = [*falling(0)[:20], *[np.nan] * 20]
+    assert np.isnan(delays(made([[falling(10)], [lost]]))[0]).all()
+    whole = standings(made([[falling(10)] * 3, [falling(2)] * 3, [falling(5)] * 3]))
+    assert standings(made([[*[falling(10)] * 3, lost], [*[falling(2)] * 3, lost], [*[falling(5)] * 3, lost]])) == whole
+    assert standings(made([[falling(10)], [lost], [falling(5)]])) == []
+
+
+def test_reset_now_is_the_step_after_a_too_large_first_one() -> None:
+    rate = trunk().racers[0].get("lr")
+    first = (edit(0, 0, "set", setting="lr", value=1.0), edit(1, 0, "set", setting="lr", value=rate))
+    (reset,) = [each for each in remedied(trunk(), first, ["reset"]).edits if each.what.name == "reset"]
+    assert reset.step == 1
 
 
 def test_against_one_named_before_is_a_smaller_family_than_all_pairs() -> None:

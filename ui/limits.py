@@ -23,6 +23,7 @@ LOSS_SAMPLES = 1_000  # points of a loss curve that travel to the browser
 LENS_SAMPLES = 400  # the same of a watched weight
 HEATS = 50  # heat maps of a race that travel
 LOOK_SECONDS = 3.0  # how long a page's script waits for one step under the microscope
+LOOK_MOST = 30.0  # how long a worker trains towards it: well before it counts as one that hangs
 LOOKS = 256  # of such steps that are kept
 UPLOAD_MB = 10  # a text or table that a visitor brings
 BROUGHT_BYTES = 200 * 10**6  # of all that visitors brought and still hold

@@ -184,10 +184,8 @@ def _expected(config: Config, step: int) -> str:
         for moment, name, decay in zip((1, 2), ("m", "v"), form.decays, strict=True)
         if decay
     ]
-    steps = _times(form.step(age)[0])
-    return (
-        f"If all other gradients were alike: {' and '.join(parts)}, steps {steps}. A run behind has larger gradients."
-    )
+    steps = f", steps {_times(form.step(age)[0])}" if form.steps else ""
+    return f"If all other gradients were alike: {' and '.join(parts)}{steps}. A run behind has larger gradients."
 
 
 def _back(probed: Array, ratio: Array, first: int) -> str:
@@ -224,7 +222,9 @@ def _behind(race: Race, racer: int, step: int) -> str:
         return ""
     curves = race.tracks["curves"][[racer, TWIN if twin is None else twin], :, :count].astype(float)
     steps, more = delays(curves[0].T, curves[1].T, loss_stride(race.config, race.extra))
-    lost = float(np.median(steps))
+    if np.isnan(steps).all():
+        return "not to be told: its twin has diverged"
+    lost = float(np.nanmedian(steps))
     if not np.isfinite(lost):
         return "lost"
     least = "at least " if more[steps >= lost].any() else ""

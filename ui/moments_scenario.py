@@ -113,15 +113,15 @@ class Fork:
     at: int
     what: str
 
-    def edits(self, trunk: Racer) -> tuple[Edit, ...]:
-        """What it does otherwise, as edits of its own step."""
+    def edits(self, rate: float) -> tuple[Edit, ...]:
+        """What it does otherwise, as edits of its own step; `rate` is the one it would go on with."""
         kinds: Mapping[str, tuple[str, dict[str, object]]] = {
             "m": ("reset", {"what": "m"}),
             "v": ("reset", {"what": "v"}),
             "all": ("reset", {"what": "all"}),
             "count": ("reset", {"what": "count"}),
             "zeros": ("reset", {"what": "all", "count": "kept"}),
-            "rate": ("set", {"setting": "lr", "value": trunk.get("lr") / 10}),
+            "rate": ("set", {"setting": "lr", "value": rate / 10}),
             "weights": ("reinitialise", {"draw": 1}),
         }
         if self.what == "keep":
@@ -201,7 +201,12 @@ class Moments:
             return replace(self.trunk, racers=pairs, edits=tuple(edits))
         made = replace(self.trunk, racers=(self.racer, self.racer), edits=spike)
         for fork in self.forks:
-            made = branch(made, fork.parent, fork.at, *fork.edits(self.racer))
+            set_to = [each for each in made.edits if each.racer == fork.parent and each.what.name == "set"]
+            # A too large first step ends with the edit that sets the rate back: a fork there goes on with that, too.
+            back = [each for each in set_to if each.step == fork.at == 1 and self.spike.cause == "first"]
+            past = [each for each in set_to if each.step < fork.at] + back
+            own = fork.edits(past[-1].what.get("value") if past else self.racer.get("lr"))
+            made = branch(made, fork.parent, fork.at, *(() if fork.what == "rate" else back), *own)
         return made
 
     @property
@@ -242,12 +247,12 @@ class Moments:
     def names(self) -> list[str]:
         """What each racer of the race is called."""
         if self.mode == "remedies":
-            return ["nothing done", "twin without", *(REMEDIES[name].label for name in self.remedies)]
+            return ["nothing done", "twin, without it", *(REMEDIES[name].label for name in self.remedies)]
         if self.mode == "rules":
             labels = [contender.spec.label for contender in self.contenders]
             return [name for label in labels for name in (label, f"{label}, twin")]
         forks = [f"{fork.at:,}: {KINDS[fork.what].short}" for fork in self.forks]
-        return ["with it", "twin without", *(_numbered(name, forks[:i]) for i, name in enumerate(forks))]
+        return ["with the bad step", "twin, without it", *(_numbered(name, forks[:i]) for i, name in enumerate(forks))]
 
     def without(self, fork: int) -> Moments:
         """One fork taken away, and with it all that were forked from it."""
@@ -462,8 +467,9 @@ def _fork(text: str, forks: int) -> Fork:
     parent, at, what = (*text.split("."), "", "")[:3]
     if what not in KINDS:
         raise ValueError(f"There is no kind of fork {quoted(what)}.")
-    if not (parent.isascii() and parent.isdigit() and int(parent[:3]) in (TRUNK, *range(2, forks + 2))):
+    racer, step = _whole(parent), _whole(at)
+    if racer is None or racer not in (TRUNK, *range(2, forks + 2)):
         raise ValueError(f"There is no racer {quoted(parent)} to fork.")
-    if not (at.isascii() and at.isdigit()):
+    if step is None:
         raise ValueError(f"{quoted(at)} is no step.")
-    return Fork(int(parent), int(at[:8]), what)
+    return Fork(racer, step, what)

@@ -16,20 +16,21 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from loky.process_executor import BrokenProcessPool, ProcessPoolExecutor, ShutdownExecutorError
 from numpy.typing import NDArray
 
 from core.adapter import adapted
 from core.cache import Cache
 from core.config import Choice, Config
-from core.fork import sources
+from core.fork import sources, twins
 from core.plugins import plugged
 from core.state import Texts
 from core.tasks import brought
@@ -120,7 +121,17 @@ def _shared(known: Race, race: Race, step: int) -> list[int] | None:
     except ValueError:
         return None
     stopped = {mark.racer for mark in known.marks if mark.kind == "diverged" and mark.step <= step}
-    return None if stopped & set(own) else own
+    if stopped & set(own) or not _compared_alike(known.config, race.config, own):
+        return None
+    # Around spikes, also those of racers that are no more, it is looked more closely.
+    looked = [[at for at in track_steps(each.config, each.extra)["probe"] if at <= step] for each in (known, race)]
+    return own if looked[0] == looked[1] else None
+
+
+def _compared_alike(known: Config, new: Config, own: Sequence[int]) -> bool:
+    """Whether each racer of `new` that has a twin had that same one in `known`, as the source of its past."""
+    before, after = twins(known), twins(new)
+    return all(twin is None or before[own[racer]] == own[twin] for racer, twin in enumerate(after))
 
 
 def _fresh(config: Config, extra: Extra) -> Race:
@@ -302,8 +313,11 @@ class Races:
 
         key = (see.__name__, config.key(), step, racer, what)
         try:
-            return self._looks.get(key, ask).result(limits.LOOK_SECONDS)
+            job = self._looks.get(key, ask)
+            return job.result(limits.LOOK_SECONDS)
         except TimeoutError:
+            if job.cancel():  # it has not begun, and nobody waits for it any more
+                self._looks.keep(lambda known: known != key)
             raise ValueError(SLOW) from None
         except Exception as error:
             self._looks.keep(lambda known: known != key)
@@ -313,15 +327,15 @@ class Races:
             raise ValueError("This step could not be looked at, which is our fault. Try another one.") from None
 
     def _nearest(self, config: Config, step: int) -> Trunk | None:
-        """The latest state before a step that a known race of this config has, if it is at least half way there: from
-        an earlier one all runs of the race take longer than one run from the start.
+        """The latest state before a step that a known race of this config has, if all runs of the race take fewer steps
+        from it than one run alone takes from the start.
         """
         found = [
             Trunk(config, race.stages, at)
             for race in self._races.values()
             if race.config == config and race.stages and not race.problem
             for at in race.stages.sizes
-            if step / 2 <= at < step
+            if at < step and (step - at) * len(config.racers) * len(config.seeds) < step
         ]
         return max(found, key=lambda trunk: trunk.step, default=None)
 
@@ -462,6 +476,9 @@ class Races:
         for name, steps in track_steps(race.config, race.extra).items():
             count = race.held[name] = sum(at <= step for at in steps)
             race.tracks[name][:, :, :count] = known.tracks[name][own, :, :count]
+        alone = [racer for racer, twin in enumerate(twins(race.config)) if twin is None]
+        ratios = [field.startswith("ratio.") for field in track_fields(race.config, race.extra)["probe"]]
+        race.tracks["probe"][np.ix_(np.array(alone, dtype=int), np.flatnonzero(ratios))] = np.nan
         race.texts = [(at, tuple(texts[racer] for racer in own)) for at, texts in known.texts if at <= step]
         race.verdicts = [told for told in known.verdicts if told[0] <= step]
         race.marks = [
@@ -482,9 +499,8 @@ class Races:
         return {step: race.stages.file(step) for step in due if step > race.step}
 
     def _busy(self) -> bool:
-        """Whether as many jobs wait or run as there may be."""
-        jobs = sum((race.pending is not None) + (race.timing is not None) for race in self._races.values())
-        return jobs >= limits.TRAINING
+        """Whether as many jobs wait or run as there may be, of whatever kind."""
+        return sum(not job.done() for job in self._jobs) >= limits.TRAINING
 
     def _slice(self, race: Race) -> float:
         """Seconds that the next slice may take."""

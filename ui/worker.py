@@ -27,12 +27,14 @@ from core.plugins import Plugin, bring
 from core.state import Recording
 from core.tasks import brought
 from core.train import advance, start
+from ui import limits
 from ui.charts import Piece, loss_steps, piece
 from ui.extra import USUAL, Extra
 from ui.kept import put, take
 from ui.microscope import Row, Step, note, place, step_of, table
 
 STEPS_ALONE = Recording(evaluations=1, probes=1, texts=1, names=())  # what a step costs, without looking at it
+LOOK_STEPS = 50  # on the way to a step that is looked at, between two looks at the clock
 FIRST_STEPS = 4  # before a worker knows how fast this race goes
 
 
@@ -125,7 +127,7 @@ def look(config: Config, state: Path | None, racer: int, step: int, coordinate: 
     """A step of a run, trained up to it from this state of the race, None for its start.
 
     Raises:
-        ValueError: there is no such weight, or the run had diverged; one readable sentence.
+        ValueError: there is no such weight, the run had diverged, or it takes too long; one readable sentence.
     """
     seen = _step(config, state, racer, step)
     rows = table(seen, coordinate)
@@ -136,7 +138,7 @@ def largest(config: Config, state: Path | None, racer: int, step: int, layer: st
     """The column of a layer's largest gradient in a step, trained up to it as for `look`.
 
     Raises:
-        ValueError: the run had diverged.
+        ValueError: the run had diverged, or it takes too long.
     """
     seen = _step(config, state, racer, step)
     columns = seen.layout.columns(layer)
@@ -145,8 +147,13 @@ def largest(config: Config, state: Path | None, racer: int, step: int, layer: st
 
 
 def _step(config: Config, state: Path | None, racer: int, step: int) -> Step:
-    before = take(state) if state else start(config)
-    before, _ = advance(config, before, step - 1 - before.step, STEPS_ALONE)
+    before, began = take(state) if state else start(config), time.perf_counter()
+    while before.step < step - 1:
+        if time.perf_counter() - began > limits.LOOK_MOST:
+            raise ValueError(
+                f"It takes more than {limits.LOOK_MOST:g} seconds to come to step {step:,}; look at an earlier one."
+            )
+        before, _ = advance(config, before, min(LOOK_STEPS, step - 1 - before.step), STEPS_ALONE)
     return step_of(config, before, racer)
 
 
