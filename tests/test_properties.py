@@ -43,6 +43,7 @@ from tests.strategies import configs, fitting
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORDING = Recording(evaluations=5, probes=7)
+EVERY_STEP = replace(RECORDING, probes=10**6)  # of a race with spikes more steps are probed than of one without
 some = settings(deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 many = settings(some, max_examples=150)
 
@@ -83,11 +84,13 @@ def assert_same_bits(
         assert np.array_equal(value, other, equal_nan=value.dtype.kind == "f"), name
 
 
-def trained(config: Config, dtype: torch.dtype = torch.float32, slices: Sequence[int] = ()) -> tuple[History, State]:
+def trained(
+    config: Config, dtype: torch.dtype = torch.float32, slices: Sequence[int] = (), recording: Recording = RECORDING
+) -> tuple[History, State]:
     """The race in slices (all at once by default), and its end."""
     state, records = start(config, dtype), []
     for count in slices or (config.steps,):
-        state, record = advance(config, state, count, RECORDING)
+        state, record = advance(config, state, count, recording)
         records.append(record)
     return History.of(config, records), state
 
@@ -212,7 +215,9 @@ def test_an_edit_that_changes_nothing_changes_no_bit(data: st.DataObject, config
     never = {"mislabel"} if numeric else {"mislabel", "unscale"}
     assert {entry.what.name for entry in edits} == set(EDITS) - never, "say here how a new edit changes nothing"
     chosen = data.draw(st.lists(st.sampled_from(edits), max_size=6))
-    (plain, end), (edited, edited_end) = trained(config, dtype), trained(replace(config, edits=tuple(chosen)), dtype)
+    (plain, end), (edited, edited_end) = (
+        trained(replace(config, edits=made), dtype, recording=EVERY_STEP) for made in ((), tuple(chosen))
+    )
     followed = {name: plain.probes[name] for name in plain.probes if name.startswith("carried")}
     assert_same_bits(plain, replace(edited, probes=edited.probes | followed))
     assert_same_bits(end, replace(edited_end, carried={}))
