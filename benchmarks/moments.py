@@ -93,12 +93,12 @@ def spirals() -> Moments:
     return replace(shown, seen=replace(shown.seen, watched=tuple(range(8))))
 
 
-def lens_drawn(page: Page, steps: int) -> None:
-    """Until the heat maps of the last step are drawn; what is out of sight is not."""
+def lens_drawn(page: Page, steps: int, patience: float = LIMIT) -> None:
+    """Until the heat maps of the last step are drawn, for so many ms at most; what is out of sight is not drawn."""
     page.locator(".dl-heat").scroll_into_view_if_needed()
     page.wait_for_function(
         "step => document.querySelector('.dl-heat').textContent.includes(`step ${step}`)", arg=f"{steps:,}",
-        timeout=LIMIT,
+        timeout=patience,
     )  # fmt: skip
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import streamlit as st
 
-from core.config import STEPS, Choice, Racer, race, racer
+from core.config import STEPS, Choice, Racer, race
 from core.tasks import TASKS
 from ui import costs, from_here, limits, live, menu, own, style
-from ui.card import When, altered, card
+from ui.card import ANEW, When, altered, card
 from ui.controls import choice, setting
 from ui.names import labels
 from ui.network import network
@@ -104,14 +104,8 @@ def racer_changed(then: Stage, slot: int, what: str, value: Any) -> None:
         attempt(lambda s: s.changed(slot, at, what, value), anew=False)
     elif fork:
         attempt(lambda s: s.with_fork(slot, fork.but(what, value)), anew=False)
-    elif what == "defaults":
-        attempt(lambda s: s.with_racer(slot, racer(chosen.rule)), anew=True)
-    elif what == "rule":
-        attempt(lambda s: s.with_racer(slot, menu.turned(s.config, chosen, value)), anew=True)
-    elif what == "wrapped":
-        attempt(lambda s: s.with_racer(slot, menu.wrapped(chosen, value)), anew=False)
     else:
-        attempt(lambda s: s.with_racer(slot, altered(chosen, what, value)), anew=False)
+        attempt(lambda s: s.with_racer(slot, altered(s.config, chosen, what, value)), anew=what in ANEW)
     align()
 
 

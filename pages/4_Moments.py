@@ -17,7 +17,7 @@ from core.optimizers import RULES
 from core.remedies import REMEDIES, standings
 from core.tasks import TASKS
 from ui import live, menu, microscope, moments, own, remedies, style
-from ui.card import altered, card
+from ui.card import ANEW, altered, card
 from ui.charts import CARRIED, charts_for, loss_stride
 from ui.controls import choice, setting
 from ui.moments_presets import presets
@@ -42,7 +42,7 @@ from ui.moments_scenario import (
 )
 from ui.network import network
 from ui.numbers import number_text
-from ui.races import Race
+from ui.races import NotYetError, Race
 from ui.scenario import AXES, SEEDS, SPEEDS, batch_sizes, turned
 
 STAGE, CHART = "moments", "moments-chart"
@@ -111,18 +111,10 @@ def racer_changed(generation: int, slot: int, what: str, value: Any) -> None:
     """The card's widget or button."""
 
     def change(shown: Moments) -> tuple[Moments, Beside]:
-        chosen = shown.racer
-        if what == "defaults":
-            made = racer(chosen.rule)
-        elif what == "rule":
-            made = menu.turned(shown.trunk, chosen, value)
-        elif what == "wrapped":
-            made = menu.wrapped(chosen, value)
-        else:
-            made = altered(chosen, what, value)
+        made = altered(shown.trunk, shown.racer, what, value)
         return replace(shown.bare, trunk=replace(shown.trunk, racers=(made,))), shown.beside
 
-    attempt(generation, change, anew=what in ("defaults", "rule"))
+    attempt(generation, change, anew=what in ANEW)
 
 
 def shared_changed(generation: int, name: str, value: Any) -> None:
@@ -484,8 +476,10 @@ def find_largest(now: Stage) -> bool:
     (middle,) = shown.lens().coordinates
     try:
         found = live.races().largest(shown.config(), shown.spike.first, TRUNK, shown.layer)
-    except ValueError:  # it is not to be had just now, and the middle does as well
+    except NotYetError:
         return False
+    except ValueError:  # it is not to be had, and the middle does as well
+        found = middle
     put(largest=(key, found))
     return found != middle
 
@@ -504,8 +498,9 @@ def ranking(now: Stage, run: Race) -> None:
     st.markdown(f"**{remedies.headline(found, names, seeds)}**")
     st.table(remedies.rows(found, names))
     st.caption(
-        "Steps behind one and the same twin, Adam without the bad gradient and without a remedy: what is simply "
-        "faster than the twin ranks high too. Judged by a signed-rank test on seeds in pairs, with Holm's correction."
+        f"Steps behind one and the same twin, {shown.racer.spec.label} without the bad gradient and without a remedy: "
+        "what is simply faster than the twin ranks high too. Judged by a signed-rank test on seeds in pairs, with "
+        "Holm's correction."
     )
     needed = seeds_needed(len(shown.remedies))
     if seeds < needed <= SEEDS.high:

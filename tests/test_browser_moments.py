@@ -1,21 +1,21 @@
 """The Moments page in Chromium: a bad gradient is put in, watched, forked away from, looked at, and found again."""
 
 import re
-from dataclasses import replace
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
+from benchmarks.moments import SEEK, lens_drawn, screen, spirals
 from core import race, racer
 from core.lens import sampled
 from tests.test_browser import PATIENCE, OpenPage, overflow, picture, rest, until, until_complete
-from ui.moments_scenario import Fork, Moments, Spike, read, write
+from ui.moments_scenario import Fork, Moments, Spike, read
 
 STEPS = 400
 BYTES = 600_000  # that the largest run may cost from the first message to its end, the page itself included
 SHOWN = Moments(race("moons", [racer("adam", lr=0.01)], steps=STEPS, seeds=3), Spike(at=100, factor=100.0))
-PATH = "/Moments?" + urlencode(write(SHOWN) | {"speed": "max"})
+PATH = screen("", lambda: SHOWN)
 # Streamlit looks for its server beside the page's path before it looks at the root: see docs/design.md.
 STREAMLITS_OWN = "status of 404"
 
@@ -32,19 +32,8 @@ def meter(page: Page, of: str) -> Locator:
 
 
 def seek(page: Page, step: int) -> None:
-    page.locator(".dl-scrub").evaluate(
-        "(bar, step) => { bar.value = step; bar.dispatchEvent(new Event('input', {bubbles: true})); }", step
-    )
+    page.locator(".dl-scrub").evaluate(SEEK, step)
     until(page, f"d.head === {step}")
-
-
-def lens_drawn(page: Page, steps: int) -> None:
-    """Until the heat maps of the last step are drawn; what is out of sight is not."""
-    page.locator(".dl-heat").scroll_into_view_if_needed()
-    page.wait_for_function(
-        "step => document.querySelector('.dl-heat').textContent.includes(`step ${step}`)", arg=f"{steps:,}",
-        timeout=PATIENCE,
-    )  # fmt: skip
 
 
 def errors(told: list[str]) -> list[str]:
@@ -102,7 +91,7 @@ def test_the_heat_maps_move_with_the_cursor_and_ask_the_server_for_nothing(
 ) -> None:
     opened = page(PATH)
     until_complete(opened, STEPS)
-    lens_drawn(opened, STEPS)
+    lens_drawn(opened, STEPS, PATIENCE)
     rest(opened)
     counted = "() => Number(document.querySelector('.dl-live').dataset.heats)"
     pixels = "() => [...document.querySelectorAll('.dl-heat canvas')].map((c) => c.toDataURL())"
@@ -124,13 +113,11 @@ def test_the_heat_maps_move_with_the_cursor_and_ask_the_server_for_nothing(
 
 def test_a_whole_run_with_its_lens_is_within_its_bytes(page: OpenPage, received: list[int]) -> None:
     """2,000 steps, six layers, eight watched weights, the twin: lines binned, and exact values only where asked for."""
-    spirals = race("spirals", [racer("adam")], steps=2000, seeds=5)
-    shown = Moments(spirals, Spike(at=100))
-    assert len(shown.layout.shapes) == 6
-    seen = replace(shown.seen, watched=tuple(range(8)))
-    opened = page("/Moments?" + urlencode(write(replace(shown, seen=seen)) | {"speed": "max"}))
+    shown = spirals()
+    assert len(shown.layout.shapes) == 6 and len(shown.seen.watched) == 8 and shown.trunk.steps == 2000
+    opened = page(screen("", spirals))
     until_complete(opened, 2000)
-    lens_drawn(opened, 2000)
+    lens_drawn(opened, 2000, PATIENCE)
     assert len(sampled(shown.config())) > 100
     assert sum(received) <= BYTES, sum(received)
 
@@ -139,7 +126,7 @@ def test_the_page_fits_a_phone_and_a_projector_and_can_be_read_by_all(page: Open
     for width, height, dark in ((390, 844, False), (1024, 768, True)):
         opened = page(PATH, width=width, height=height, dark=dark)
         until_complete(opened, STEPS)
-        lens_drawn(opened, STEPS)
+        lens_drawn(opened, STEPS, PATIENCE)
         assert overflow(opened) == [], width
         found = Axe().run(opened)
         serious = [

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from core.config import CONSTANT, EVERY, Racer, Reset, racer
+from core.config import CONSTANT, EVERY, Config, Racer, Reset, racer
 from core.optimizers import RULES, WRAPPERS
 from core.schedules import SCHEDULES
 from core.spec import Hyper, Layout
@@ -231,8 +231,17 @@ def _wrapped(key: str, tell: Callable[..., None]) -> None:
     tell("wrapped", st.session_state[key])
 
 
-def altered(chosen: Racer, what: str, value: Any) -> Racer:
-    """The racer with one thing changed: `what` and `value` as the card tells them."""
+ANEW = ("defaults", "rule")  # what changes more of a card than the widget that was touched
+
+
+def altered(config: Config, chosen: Racer, what: str, value: Any) -> Racer:
+    """A racer of this race with one thing changed: `what` and `value` as the card tells them."""
+    if what == "defaults":
+        return racer(chosen.rule)
+    if what == "rule":
+        return menu.turned(config, chosen, value)
+    if what == "wrapped":
+        return menu.wrapped(chosen, value)
     if what == "schedule":
         defaults = {hyper.name: hyper.default for hyper in SCHEDULES[value].hypers}
         return _scheduled(chosen, value, defaults)

@@ -46,6 +46,10 @@ SLOW = "This step is still being worked out; look again in a moment."
 LOST = BrokenProcessPool, ShutdownExecutorError  # what becomes of a job whose worker is gone
 
 
+class NotYetError(ValueError):
+    """No answer just now: asked for again in a moment, there may be one."""
+
+
 @dataclass(frozen=True)
 class Trunk:
     """A state of a race, at which another begins that shares its past. The file is kept for as long as this is."""
@@ -299,7 +303,7 @@ class Races:
             with self._changed:
                 self._end_stuck()
                 if self._busy():
-                    raise ValueError(BUSY)
+                    raise NotYetError(BUSY)
                 trunk = self._nearest(config, step)
                 if trunk:
                     future = self._submit(see, config, trunk.file, racer, step, what)
@@ -318,7 +322,7 @@ class Races:
         except TimeoutError:
             if job.cancel():  # it has not begun, and nobody waits for it any more
                 self._looks.keep(lambda known: known != key)
-            raise ValueError(SLOW) from None
+            raise NotYetError(SLOW) from None
         except Exception as error:
             self._looks.keep(lambda known: known != key)
             if isinstance(error, ValueError):
